@@ -1,0 +1,11 @@
+//! The heart of freshjoin, without I/O, clock or randomness: what a record, a change and a flag are; the
+//! change log; reference data addressable by version; the join; and the state machine that makes the
+//! output exactly-once. Everything outside is reached through [`ports`], so that the same code runs on
+//! AWS, on a file system and in a seeded simulation.
+
+pub mod change;
+pub mod location;
+pub mod ports;
+pub mod record;
+pub mod sequence;
+pub mod time;
