@@ -1,1 +1,8 @@
-//! x
+//! The embedded stack: the ports of freshjoin in directories and memory, and event source mappings with AWS's failure
+//! semantics. `freshjoin run` and `freshjoin demo` stand on it, and so do the end to end tests.
+
+pub mod store;
+#[cfg(test)]
+mod testing;
+
+pub use store::{FsStore, FsStores, Notice, NotifyingStore};
