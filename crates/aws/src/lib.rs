@@ -1,1 +1,11 @@
-//! x
+//! The ports of freshjoin over AWS: objects on [S3](s3), reference tables in [DynamoDB](dynamodb) and the record stream
+//! in [Kinesis](kinesis); and what the Lambda functions' `main` share ([bootstrap]).
+//!
+//! Every client comes from one configuration ([config]). Faults carry the service's own code, message, status and
+//! request id in their text.
+
+pub mod config;
+mod fault;
+pub mod s3;
+
+pub use s3::{S3Store, S3Stores};
