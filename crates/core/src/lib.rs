@@ -5,6 +5,7 @@
 
 pub mod change;
 pub mod location;
+pub mod memory;
 pub mod ports;
 pub mod record;
 pub mod sequence;
