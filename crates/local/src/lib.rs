@@ -2,7 +2,9 @@
 //! semantics. `freshjoin run` and `freshjoin demo` stand on it, and so do the end to end tests.
 
 pub mod store;
+pub mod stream;
 #[cfg(test)]
 mod testing;
 
 pub use store::{FsStore, FsStores, Notice, NotifyingStore};
+pub use stream::EmbeddedStream;
