@@ -9,6 +9,7 @@ use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
+use aws_types::service_config::ServiceConfigKey;
 
 /// How long one attempt of a call may take, until its answer's headers are there.
 pub(crate) const ATTEMPT: Duration = Duration::from_secs(5);
@@ -38,4 +39,13 @@ pub(crate) fn timeouts(extra: Duration) -> TimeoutConfig {
         .operation_attempt_timeout(ATTEMPT + extra)
         .operation_timeout(OPERATION + extra * 2)
         .build()
+}
+
+/// Whether calls to a service go to an endpoint URL of one's own, set for it or for all services.
+pub(crate) fn has_endpoint(config: &SdkConfig, service: &str) -> bool {
+    let of_service = || {
+        let key = ServiceConfigKey::builder().service_id(service).env("AWS_ENDPOINT_URL").profile("endpoint_url");
+        config.service_config()?.load_config(key.build().ok()?)
+    };
+    config.endpoint_url().is_some() || of_service().is_some()
 }

@@ -5,7 +5,11 @@
 //! request id in their text.
 
 pub mod config;
+pub mod dynamodb;
 mod fault;
+pub mod kinesis;
 pub mod s3;
 
+pub use dynamodb::DynamoTables;
+pub use kinesis::KinesisStream;
 pub use s3::{S3Store, S3Stores};

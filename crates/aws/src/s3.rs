@@ -18,7 +18,6 @@ use aws_sdk_s3::error::ProvideErrorMetadata;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use aws_sdk_s3::types::EncodingType;
-use aws_types::service_config::ServiceConfigKey;
 use bytes::Bytes;
 use freshjoin_core::location::Location;
 use freshjoin_core::ports::{
@@ -27,7 +26,7 @@ use freshjoin_core::ports::{
 use freshjoin_core::time::Timestamp;
 use percent_encoding::percent_decode_str;
 
-use crate::config::timeouts;
+use crate::config::{has_endpoint, timeouts};
 use crate::fault::{ServiceFault, chain, status};
 
 /// From this size on a write gets more time, at [`SLOWEST`].
@@ -62,7 +61,7 @@ impl S3Stores {
     #[must_use]
     pub fn new(config: &SdkConfig) -> Self {
         let builder = aws_sdk_s3::config::Builder::from(config);
-        let client = Client::from_conf(builder.force_path_style(has_endpoint(config)).build());
+        let client = Client::from_conf(builder.force_path_style(has_endpoint(config, "S3")).build());
         Self { client }
     }
 }
@@ -78,14 +77,6 @@ impl Stores for S3Stores {
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
         Ok(Arc::new(S3Store { client: self.client.clone(), bucket: bucket.into(), prefix }))
     }
-}
-
-fn has_endpoint(config: &SdkConfig) -> bool {
-    let of_service = || {
-        let key = ServiceConfigKey::builder().service_id("S3").env("AWS_ENDPOINT_URL").profile("endpoint_url").build();
-        config.service_config()?.load_config(key.ok()?)
-    };
-    config.endpoint_url().is_some() || of_service().is_some()
 }
 
 impl S3Store {

@@ -1,0 +1,78 @@
+//! Reference tables in DynamoDB: the key's attributes, and scans with strongly consistent reads.
+//!
+//! What always holds: a row's text is that of change-capture for the same item, as both come from
+//! [`freshjoin_attribute`]. On failure: throttling is met by the SDK's adaptive retries, which also slow the scan down;
+//! any other fault is the caller's, who may ask for the same page again.
+
+use async_trait::async_trait;
+use aws_config::SdkConfig;
+use aws_config::retry::RetryConfig;
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::KeyType;
+use freshjoin_attribute::item_to_json;
+use freshjoin_core::ports::{BoxError, ScanPage, Segment, TableError, Tables};
+use serde_dynamo::Item;
+
+use crate::fault::ServiceFault;
+
+/// A throttled table may need more tries than a store does; the operation's timeout still bounds them.
+const ATTEMPTS: u32 = 8;
+
+/// The tables of one account and region.
+#[derive(Clone, Debug)]
+pub struct DynamoTables {
+    client: Client,
+}
+
+impl DynamoTables {
+    /// Over a configuration as [`crate::config::load`] gives it.
+    #[must_use]
+    pub fn new(config: &SdkConfig) -> Self {
+        let retries = RetryConfig::adaptive().with_max_attempts(ATTEMPTS);
+        let config = aws_sdk_dynamodb::config::Builder::from(config).retry_config(retries).build();
+        Self { client: Client::from_conf(config) }
+    }
+}
+
+#[async_trait]
+impl Tables for DynamoTables {
+    async fn key_attributes(&self, table: &str) -> Result<Vec<String>, TableError> {
+        const OPERATION: &str = "DescribeTable";
+        let request = self.client.describe_table().table_name(table);
+        let output = request.send().await.map_err(|error| fault(OPERATION, table, ServiceFault::of(&error)))?;
+        let mut schema = output.table.and_then(|table| table.key_schema).unwrap_or_default();
+        if schema.is_empty() {
+            return Err(fault(OPERATION, table, "the answer has no key schema"));
+        }
+        schema.sort_by_key(|element| element.key_type != KeyType::Hash);
+        Ok(schema.into_iter().map(|element| element.attribute_name).collect())
+    }
+
+    async fn scan(&self, table: &str, segment: Segment, from: Option<&str>) -> Result<ScanPage, TableError> {
+        const OPERATION: &str = "Scan";
+        let number = |n: u32| i32::try_from(n).map_err(|error| fault(OPERATION, table, error));
+        let start =
+            from.map(serde_json::from_str::<Item>).transpose().map_err(|error| fault(OPERATION, table, error))?;
+        let page = self
+            .client
+            .scan()
+            .table_name(table)
+            .consistent_read(true)
+            .segment(number(segment.index)?)
+            .total_segments(number(segment.of)?)
+            .set_exclusive_start_key(start.map(Into::into))
+            .send()
+            .await
+            .map_err(|error| fault(OPERATION, table, ServiceFault::of(&error)))?;
+        let rows = page.items.unwrap_or_default().into_iter().map(|item| item_to_json(&Item::from(item)));
+        let rows = rows.collect::<Result<_, _>>().map_err(|error| fault(OPERATION, table, error))?;
+        let next =
+            page.last_evaluated_key.filter(|key| !key.is_empty()).map(|key| serde_json::to_string(&Item::from(key)));
+        let next = next.transpose().map_err(|error| fault(OPERATION, table, error))?;
+        Ok(ScanPage { rows, next })
+    }
+}
+
+fn fault(operation: &'static str, table: &str, source: impl Into<BoxError>) -> TableError {
+    TableError { operation, table: table.into(), source: source.into() }
+}
