@@ -1,10 +1,14 @@
 //! The embedded stack: the ports of freshjoin in directories and memory, and event source mappings with AWS's failure
 //! semantics. `freshjoin run` and `freshjoin demo` stand on it, and so do the end to end tests.
 
+pub mod function;
+pub mod mapping;
 pub mod store;
 pub mod stream;
 #[cfg(test)]
 mod testing;
 
+pub use function::{Function, InProcess, InvokeError};
+pub use mapping::{EventShape, Mapping, MappingObserver, MappingSettings};
 pub use store::{FsStore, FsStores, Notice, NotifyingStore};
 pub use stream::EmbeddedStream;
