@@ -1,6 +1,10 @@
 //! Records as they come: bytes with a sequence number and an arrival, kept in one arena so that a batch of thousands
 //! costs a handful of allocations.
 
+mod order;
+
+pub use order::{FieldNames, Fields, Malformed, SubRecord, decode, is_flag, parse_object};
+
 use crate::sequence::SequenceNumber;
 use crate::time::Timestamp;
 

@@ -1,0 +1,270 @@
+//! What is inside a record: JSON objects one after the other, each a *sub-record*; or a change flag.
+//!
+//! Only the fields that a pipeline names are kept, borrowed from the record's bytes as raw JSON text. A record that does
+//! not parse whole is taken line by line, so that a bad line costs only itself; where no line parses, the whole record
+//! is one dead letter, and so is an empty one. Sub-records are numbered from 0, bad lines included.
+
+use std::fmt;
+use std::ops::ControlFlow;
+
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
+use serde_json::Deserializer;
+use serde_json::value::RawValue;
+
+/// The fields that a pipeline reads of each record, by name; a field's place here is its slot.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FieldNames(Vec<String>);
+
+impl FieldNames {
+    /// The slot of a name, added if it is new.
+    pub fn slot(&mut self, name: &str) -> usize {
+        self.find(name).unwrap_or_else(|| {
+            self.0.push(name.into());
+            self.0.len() - 1
+        })
+    }
+
+    fn find(&self, name: &str) -> Option<usize> {
+        self.0.iter().position(|known| known == name)
+    }
+}
+
+/// The fields of one object: raw JSON text by slot; `None` where the object lacks the field.
+#[derive(Clone, Debug, Default)]
+pub struct Fields<'a>(Vec<Option<&'a str>>);
+
+impl<'a> Fields<'a> {
+    /// Room for the fields of these names.
+    #[must_use]
+    pub fn of(names: &FieldNames) -> Self {
+        Self(vec![None; names.0.len()])
+    }
+
+    /// The raw text of a field.
+    #[must_use]
+    pub fn get(&self, slot: usize) -> Option<&'a str> {
+        self.0.get(slot).copied().flatten()
+    }
+}
+
+/// Why a sub-record is a dead letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Malformed {
+    /// No byte but white space.
+    Empty,
+    /// Not UTF-8.
+    NotUtf8,
+    /// Not JSON objects.
+    NotObjects,
+}
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "the record is empty",
+            Self::NotUtf8 => "the bytes are not UTF-8",
+            Self::NotObjects => "the bytes are not one or more JSON objects",
+        })
+    }
+}
+
+/// Reads the objects of a record one by one. `each` gets a sub-record's fields, its number and a way to its bytes, and
+/// may end the reading; `bad` gets what cannot be a sub-record.
+pub fn decode<'a, B>(
+    names: &FieldNames,
+    data: &'a [u8],
+    fields: &mut Fields<'a>,
+    mut each: impl FnMut(&Fields<'a>, u32, SubRecord<'a>) -> ControlFlow<B>,
+    bad: impl FnMut(Malformed, u32, &'a [u8]),
+) -> ControlFlow<B> {
+    // The common record is one object: it is parsed once and handed over. Anything else is checked whole first, because
+    // a record that fails at its end must be taken line by line from its start.
+    let problem = match simdutf8::basic::from_utf8(data) {
+        Ok(text) => {
+            let mut input = Deserializer::from_str(text);
+            match (ObjectSeed { names, fields: &mut *fields }).deserialize(&mut input).map(|()| input.end().is_ok()) {
+                Ok(true) => return each(fields, 0, SubRecord { data, index: None }),
+                Ok(false) if objects(names, text) => {
+                    let mut number = 0;
+                    return run_objects(names, text, fields, &mut number, &mut each);
+                }
+                _ => Malformed::NotObjects,
+            }
+        }
+        Err(_) => Malformed::NotUtf8,
+    };
+    by_line(names, data, fields, problem, each, bad)
+}
+
+/// The bytes of one sub-record, found only when they are needed.
+#[derive(Clone, Copy, Debug)]
+pub struct SubRecord<'a> {
+    data: &'a [u8],
+    index: Option<usize>,
+}
+
+impl<'a> SubRecord<'a> {
+    /// The sub-record as the producer wrote it: the whole record where it holds one object.
+    #[must_use]
+    pub fn bytes(&self) -> &'a [u8] {
+        let Some(index) = self.index else { return self.data };
+        let mut objects = Deserializer::from_slice(self.data).into_iter::<&RawValue>();
+        objects.nth(index).and_then(Result::ok).map_or(self.data, |raw| raw.get().as_bytes())
+    }
+}
+
+/// Whether the text is JSON objects and nothing else.
+fn objects(names: &FieldNames, text: &str) -> bool {
+    let mut input = Deserializer::from_str(text);
+    let mut fields = Fields::of(names);
+    loop {
+        if (ObjectSeed { names, fields: &mut fields }).deserialize(&mut input).is_err() {
+            return false;
+        }
+        if input.end().is_ok() {
+            return true;
+        }
+    }
+}
+
+fn run_objects<'a, B>(
+    names: &FieldNames,
+    text: &'a str,
+    fields: &mut Fields<'a>,
+    number: &mut u32,
+    each: &mut impl FnMut(&Fields<'a>, u32, SubRecord<'a>) -> ControlFlow<B>,
+) -> ControlFlow<B> {
+    let mut input = Deserializer::from_str(text);
+    let mut index = 0;
+    while input.end().is_err() && (ObjectSeed { names, fields: &mut *fields }).deserialize(&mut input).is_ok() {
+        each(fields, *number, SubRecord { data: text.as_bytes(), index: Some(index) })?;
+        *number += 1;
+        index += 1;
+    }
+    ControlFlow::Continue(())
+}
+
+fn by_line<'a, B>(
+    names: &FieldNames,
+    data: &'a [u8],
+    fields: &mut Fields<'a>,
+    problem: Malformed,
+    mut each: impl FnMut(&Fields<'a>, u32, SubRecord<'a>) -> ControlFlow<B>,
+    mut bad: impl FnMut(Malformed, u32, &'a [u8]),
+) -> ControlFlow<B> {
+    let trimmed = |line: &'a [u8]| line.trim_ascii();
+    let parse = |line: &'a [u8]| match std::str::from_utf8(line) {
+        Ok(text) if objects(names, text) => Ok(text),
+        Ok(_) => Err(Malformed::NotObjects),
+        Err(_) => Err(Malformed::NotUtf8),
+    };
+    let lines = || data.split(|byte| *byte == b'\n').map(trimmed).filter(|line| !line.is_empty());
+    if lines().next().is_none() {
+        bad(Malformed::Empty, 0, data);
+        return ControlFlow::Continue(());
+    }
+    if !lines().any(|line| parse(line).is_ok()) {
+        bad(problem, 0, data);
+        return ControlFlow::Continue(());
+    }
+    let mut number = 0;
+    for line in lines() {
+        match parse(line) {
+            Ok(text) => run_objects(names, text, fields, &mut number, &mut each)?,
+            Err(why) => {
+                bad(why, number, line);
+                number += 1;
+            }
+        }
+    }
+    ControlFlow::Continue(())
+}
+
+/// Reads the text of one JSON object into `fields`.
+///
+/// # Errors
+/// If it is anything else.
+pub fn parse_object<'a>(names: &FieldNames, text: &'a str, fields: &mut Fields<'a>) -> Result<(), serde_json::Error> {
+    let mut input = Deserializer::from_str(text);
+    ObjectSeed { names, fields }.deserialize(&mut input)?;
+    input.end()
+}
+
+/// Whether a whole plain record is a change flag: a single JSON object whose `freshjoin` begins with `change-flag/`,
+/// however malformed the rest.
+#[must_use]
+pub fn is_flag(data: &[u8]) -> bool {
+    // A flag names itself literally or behind an escape; what has neither is not parsed a second time.
+    if memchr::memmem::find(data, b"change-flag").is_none() && memchr::memchr(b'\\', data).is_none() {
+        return false;
+    }
+    let mut names = FieldNames::default();
+    let slot = names.slot("freshjoin");
+    let mut fields = Fields::of(&names);
+    let Ok(text) = std::str::from_utf8(data) else { return false };
+    let mut input = Deserializer::from_str(text);
+    let single =
+        (ObjectSeed { names: &names, fields: &mut fields }).deserialize(&mut input).is_ok() && input.end().is_ok();
+    let named = fields.get(slot).and_then(|raw| serde_json::from_str::<String>(raw).ok());
+    single && named.is_some_and(|name| name.starts_with("change-flag/"))
+}
+
+/// Reads one object into the slots of the names it knows; the last of equal names counts.
+struct ObjectSeed<'n, 'f, 'a> {
+    names: &'n FieldNames,
+    fields: &'f mut Fields<'a>,
+}
+
+impl<'a> DeserializeSeed<'a> for ObjectSeed<'_, '_, 'a> {
+    type Value = ();
+
+    fn deserialize<D: serde::Deserializer<'a>>(self, deserializer: D) -> Result<(), D::Error> {
+        self.fields.0.fill(None);
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'a> Visitor<'a> for ObjectSeed<'_, '_, 'a> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(slot) = map.next_key_seed(NameSeed(self.names))? {
+            match slot.and_then(|slot| self.fields.0.get_mut(slot)) {
+                Some(field) => *field = Some(map.next_value::<&'a RawValue>()?.get()),
+                None => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+struct NameSeed<'n>(&'n FieldNames);
+
+impl<'a> DeserializeSeed<'a> for NameSeed<'_> {
+    type Value = Option<usize>;
+
+    fn deserialize<D: serde::Deserializer<'a>>(self, deserializer: D) -> Result<Option<usize>, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for NameSeed<'_> {
+    type Value = Option<usize>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a member's name")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Option<usize>, E> {
+        Ok(self.0.find(name))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,10 @@
+//! Reference data in memory, addressable by version: the rows, how changes fold into them, how they are loaded.
+//!
+//! A reference is a map from join keys to rows in which every row knows the versions it was valid in, so that a shard at
+//! version 5 and one at version 7 read the same structure, a change costs its own size, and nobody sees half a version.
+
+mod row;
+mod versioned;
+
+pub use row::{Projection, Row, RowError};
+pub use versioned::{Effect, VersionedReference};

@@ -1,0 +1,201 @@
+//! One JSON value as raw text, and what is made of it: a join key, a partition value, plain text.
+//!
+//! Numbers stay text, with all their digits. A string is decoded only where it has escapes. What cannot be decoded (a
+//! lone surrogate) is an error of the record that carries it, never a replacement character.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+
+/// A string that is no Unicode text: an escape names half a surrogate pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a string with an escape that is no Unicode character")]
+pub struct NotText;
+
+/// What a raw value is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind<'a> {
+    /// `null`.
+    Null,
+    /// A string's characters.
+    Text(Cow<'a, str>),
+    /// `true`, `false`, or a number as written.
+    Plain(&'a str),
+    /// A number as written.
+    Number(&'a str),
+    /// An array or object as written.
+    Nested(&'a str),
+}
+
+/// Looks at the raw text of a valid JSON value.
+///
+/// # Errors
+/// [`NotText`] for a string that cannot be decoded.
+pub fn kind(raw: &str) -> Result<Kind<'_>, NotText> {
+    match raw.as_bytes().first() {
+        Some(b'"') => {
+            let inner = raw.get(1..raw.len().saturating_sub(1)).unwrap_or_default();
+            if memchr::memchr(b'\\', inner.as_bytes()).is_none() {
+                return Ok(Kind::Text(Cow::Borrowed(inner)));
+            }
+            serde_json::from_str::<String>(raw).map(|text| Kind::Text(Cow::Owned(text))).map_err(|_| NotText)
+        }
+        Some(b'{' | b'[') => Ok(Kind::Nested(raw)),
+        Some(b't' | b'f') => Ok(Kind::Plain(raw)),
+        Some(b'n') | None => Ok(Kind::Null),
+        Some(_) => Ok(Kind::Number(raw)),
+    }
+}
+
+/// Appends what a value is compared by in a join, with its length before it so that composite keys cannot run into each
+/// other. Numbers are equal by value (1 = 1.0 = 10e-1) and never equal a string. `false`, and nothing appended, where
+/// the value matches nothing: null, an array, an object.
+///
+/// # Errors
+/// [`NotText`] for a string that cannot be decoded.
+pub fn append_key(raw: &str, out: &mut Vec<u8>) -> Result<bool, NotText> {
+    match kind(raw)? {
+        Kind::Null | Kind::Nested(_) => return Ok(false),
+        Kind::Text(text) => append_tagged(b's', text.as_bytes(), out),
+        Kind::Plain(text) => append_tagged(b'b', text.as_bytes(), out),
+        Kind::Number(text) => {
+            let start = out.len();
+            out.extend_from_slice(&[0; 5]);
+            append_canonical_number(text, out);
+            let length = u32::try_from(out.len() - start - 5).unwrap_or(u32::MAX);
+            for (to, from) in out.iter_mut().skip(start).zip(std::iter::once(b'n').chain(length.to_le_bytes())) {
+                *to = from;
+            }
+        }
+    }
+    Ok(true)
+}
+
+fn append_tagged(tag: u8, bytes: &[u8], out: &mut Vec<u8>) {
+    out.push(tag);
+    out.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes());
+    out.extend_from_slice(bytes);
+}
+
+/// A decimal number taken apart: `0.<digits> × 10^exponent`, digits without zeros at either end.
+struct Decimal {
+    negative: bool,
+    digits: Vec<u8>,
+    exponent: i64,
+}
+
+impl Decimal {
+    /// `None` where the exponent is beyond 64 bits.
+    fn parse(text: &str) -> Option<Self> {
+        let (negative, text) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
+        let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+            Some((mantissa, exponent)) => {
+                (mantissa, exponent.strip_prefix('+').unwrap_or(exponent).parse::<i64>().ok()?)
+            }
+            None => (text, 0),
+        };
+        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let all = whole.bytes().chain(fraction.bytes());
+        let leading = all.clone().take_while(|b| *b == b'0').count();
+        let mut digits: Vec<u8> = all.skip(leading).collect();
+        while digits.last() == Some(&b'0') {
+            digits.pop();
+        }
+        if digits.is_empty() {
+            return Some(Self { negative: false, digits, exponent: 0 });
+        }
+        let point = i64::try_from(whole.len()).ok()?.checked_sub(i64::try_from(leading).ok()?)?;
+        Some(Self { negative, digits, exponent: exponent.checked_add(point)? })
+    }
+}
+
+/// Appends the one form that all spellings of a number share: sign, digits without zeros at either end, exponent.
+fn append_canonical_number(text: &str, out: &mut Vec<u8>) {
+    // Most keys are plain whole numbers without zeros at their end: they are written without being taken apart.
+    let bytes = text.as_bytes();
+    let plain = matches!(bytes.first(), Some(b'1'..=b'9')) && matches!(bytes.last(), Some(b'1'..=b'9'));
+    if plain && bytes.iter().all(u8::is_ascii_digit) {
+        out.extend_from_slice(bytes);
+        out.push(b'e');
+        out.extend_from_slice(bytes.len().to_string().as_bytes());
+        return;
+    }
+    match Decimal::parse(text) {
+        Some(decimal) => {
+            if decimal.negative {
+                out.push(b'-');
+            }
+            out.extend_from_slice(&decimal.digits);
+            out.push(b'e');
+            out.extend_from_slice(decimal.exponent.to_string().as_bytes());
+        }
+        None => out.extend_from_slice(bytes),
+    }
+}
+
+/// Compares two JSON numbers by value, with all their digits.
+#[must_use]
+pub fn compare_numbers(left: &str, right: &str) -> Ordering {
+    let (Some(left), Some(right)) = (Decimal::parse(left), Decimal::parse(right)) else { return left.cmp(right) };
+    let size = |number: &Decimal| (!number.digits.is_empty(), number.exponent);
+    match (left.negative, right.negative) {
+        (false, true) => Ordering::Greater,
+        (true, false) => Ordering::Less,
+        (negative, _) => {
+            let by_size = match (left.digits.is_empty(), right.digits.is_empty()) {
+                (false, false) => left.exponent.cmp(&right.exponent).then_with(|| left.digits.cmp(&right.digits)),
+                _ => size(&left).0.cmp(&size(&right).0),
+            };
+            if negative { by_size.reverse() } else { by_size }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(raw: &str) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        append_key(raw, &mut out).unwrap().then_some(out)
+    }
+
+    #[test]
+    fn numbers_are_equal_by_value_and_never_to_strings() {
+        for group in [
+            vec!["1", "1.0", "1e0", "10e-1", "0.1E1", "1.000"],
+            vec!["100", "1e2", "1E+2", "100.0"],
+            vec!["0", "-0", "0.0", "0e9"],
+            vec!["-12.5", "-1.25e1"],
+            vec!["12345678901234567890123456789012345678", "12345678901234567890123456789012345678.0"],
+        ] {
+            for other in &group {
+                assert_eq!(key(group[0]), key(other), "{other}");
+                assert_eq!(compare_numbers(group[0], other), Ordering::Equal, "{other}");
+            }
+        }
+        assert_ne!(key("1"), key("\"1\""));
+        assert_ne!(key("1"), key("-1"));
+        assert_ne!(key("1"), key("10"));
+        assert_ne!(key("12345678901234567890123456789012345678"), key("12345678901234567890123456789012345679"));
+        assert_ne!(key("true"), key("\"true\""));
+    }
+
+    #[test]
+    fn strings_are_equal_by_their_characters() {
+        assert_eq!(key(r#""caf\u00e9""#), key("\"café\""));
+        assert_eq!(append_key(r#""\ud800""#, &mut Vec::new()), Err(NotText));
+        for nothing in ["null", "[1]", "{}"] {
+            assert_eq!(key(nothing), None);
+        }
+    }
+
+    #[test]
+    fn numbers_compare_by_value() {
+        let ascending = ["-1e3", "-2", "-0.5", "0", "1e-7", "0.5", "1", "1.5", "2", "10", "1e3"];
+        for (index, left) in ascending.iter().enumerate() {
+            for (other, right) in ascending.iter().enumerate() {
+                assert_eq!(compare_numbers(left, right), index.cmp(&other), "{left} {right}");
+            }
+        }
+    }
+}
