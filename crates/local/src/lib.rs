@@ -3,6 +3,8 @@
 
 pub mod function;
 pub mod mapping;
+#[cfg(feature = "runtime-api")]
+pub mod runtime_api;
 pub mod store;
 pub mod stream;
 #[cfg(test)]

@@ -1,7 +1,5 @@
 //! The events, as AWS documents them.
 
-use std::fmt::Write as _;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -47,16 +45,13 @@ fn kinesis(event: &mut String, arn: &str, shard: &str, record: &Buffered) {
     part(r#"","data":""#);
     STANDARD.encode_string(&record.data, event);
     let millis = record.arrival.millis();
-    // Writing to a string cannot fail.
-    let _: std::fmt::Result =
-        write!(event, r#"","approximateArrivalTimestamp":{}.{:03}}},"#, millis / 1000, millis.rem_euclid(1000));
-    let _: std::fmt::Result = write!(
-        event,
+    event.push_str(&format!(r#"","approximateArrivalTimestamp":{}.{:03}}},"#, millis / 1000, millis.rem_euclid(1000)));
+    event.push_str(&format!(
         r#""eventSource":"aws:kinesis","eventVersion":"1.0","eventID":{},"eventName":"aws:kinesis:record","invokeIdentityArn":"arn:aws:iam::000000000000:role/local","awsRegion":{},"eventSourceARN":{}}}"#,
         json!(format!("{shard}:{}", record.sequence)),
         json!(arn.split(':').nth(3).unwrap_or_default()),
         json!(arn),
-    );
+    ));
 }
 
 #[cfg(test)]
