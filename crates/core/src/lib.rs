@@ -4,15 +4,17 @@
 //! AWS, on a file system and in a seeded simulation.
 
 pub mod change;
+pub mod deadline;
+pub mod encode;
+pub mod join;
 pub mod location;
+pub mod log;
 pub mod memory;
+pub mod pipeline;
 pub mod ports;
 pub mod record;
+pub mod reference;
 pub mod sequence;
 pub mod settings;
 pub mod time;
-pub mod pipeline;
 pub mod value;
-pub mod encode;
-pub mod reference;
-pub mod join;
