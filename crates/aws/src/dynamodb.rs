@@ -4,6 +4,8 @@
 //! [`freshjoin_attribute`]. On failure: throttling is met by the SDK's adaptive retries, which also slow the scan down;
 //! any other fault is the caller's, who may ask for the same page again.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use aws_config::SdkConfig;
 use aws_config::retry::RetryConfig;
@@ -15,8 +17,10 @@ use serde_dynamo::Item;
 
 use crate::fault::ServiceFault;
 
-/// A throttled table may need more tries than a store does; the operation's timeout still bounds them.
-const ATTEMPTS: u32 = 8;
+/// A throttled table may need more tries than a store does. Their waits stay below the operation's timeout, so that the
+/// last answer is heard instead of the timeout.
+const ATTEMPTS: u32 = 6;
+const FIRST_WAIT: Duration = Duration::from_millis(100);
 
 /// The tables of one account and region.
 #[derive(Clone, Debug)]
@@ -28,7 +32,7 @@ impl DynamoTables {
     /// Over a configuration as [`crate::config::load`] gives it.
     #[must_use]
     pub fn new(config: &SdkConfig) -> Self {
-        let retries = RetryConfig::adaptive().with_max_attempts(ATTEMPTS);
+        let retries = RetryConfig::adaptive().with_max_attempts(ATTEMPTS).with_initial_backoff(FIRST_WAIT);
         let config = aws_sdk_dynamodb::config::Builder::from(config).retry_config(retries).build();
         Self { client: Client::from_conf(config) }
     }
@@ -53,13 +57,14 @@ impl Tables for DynamoTables {
         let number = |n: u32| i32::try_from(n).map_err(|error| fault(OPERATION, table, error));
         let start =
             from.map(serde_json::from_str::<Item>).transpose().map_err(|error| fault(OPERATION, table, error))?;
+        let of_many = segment.of > 1;
         let page = self
             .client
             .scan()
             .table_name(table)
             .consistent_read(true)
-            .segment(number(segment.index)?)
-            .total_segments(number(segment.of)?)
+            .set_segment(of_many.then_some(number(segment.index)?))
+            .set_total_segments(of_many.then_some(number(segment.of)?))
             .set_exclusive_start_key(start.map(Into::into))
             .send()
             .await

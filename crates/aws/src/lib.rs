@@ -4,11 +4,15 @@
 //! Every client comes from one configuration ([config]). Faults carry the service's own code, message, status and
 //! request id in their text.
 
+pub mod bootstrap;
 pub mod config;
+pub mod definition;
 pub mod dynamodb;
 mod fault;
 pub mod kinesis;
+pub mod logging;
 pub mod s3;
+mod start;
 
 pub use dynamodb::DynamoTables;
 pub use kinesis::KinesisStream;
