@@ -7,6 +7,7 @@ pub mod mapping;
 pub mod runtime_api;
 pub mod store;
 pub mod stream;
+pub mod table;
 #[cfg(test)]
 mod testing;
 
@@ -14,3 +15,4 @@ pub use function::{Function, InProcess, InvokeError};
 pub use mapping::{EventShape, Mapping, MappingObserver, MappingSettings};
 pub use store::{FsStore, FsStores, Notice, NotifyingStore};
 pub use stream::EmbeddedStream;
+pub use table::{EmbeddedTable, EmbeddedTables};
