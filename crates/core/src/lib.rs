@@ -3,6 +3,7 @@
 //! output exactly-once. Everything outside is reached through [`ports`], so that the same code runs on
 //! AWS, on a file system and in a seeded simulation.
 
+pub mod broadcast;
 pub mod change;
 pub mod deadline;
 pub mod encode;
@@ -14,6 +15,7 @@ pub mod pipeline;
 pub mod ports;
 pub mod record;
 pub mod reference;
+pub mod response;
 pub mod sequence;
 pub mod settings;
 pub mod time;
