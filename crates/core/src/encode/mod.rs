@@ -81,6 +81,14 @@ impl Frame {
     }
 }
 
+/// Text as one part of an object key, escaped as partition values are.
+#[must_use]
+pub fn escape_component(text: &str) -> String {
+    let mut out = Vec::with_capacity(text.len());
+    partition::escape(text, &mut out);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
 /// `column=` for an object key.
 #[must_use]
 pub fn partition_prefix(column: &str) -> Vec<u8> {

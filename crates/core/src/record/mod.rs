@@ -127,6 +127,22 @@ impl Records {
         self.iter().next_back().map(|record| record.sequence.into())
     }
 
+    /// The same records in rising order, each once.
+    #[must_use]
+    pub fn sorted(&self) -> Self {
+        let mut records: Vec<_> = self.iter().collect();
+        records.sort_by(|a, b| crate::sequence::compare(a.sequence, b.sequence));
+        records.dedup_by(|a, b| a.sequence == b.sequence);
+        let mut out = Self::with_capacity(records.len(), self.arena.len());
+        for record in records {
+            // What fitted in one arena fits in another.
+            if out.push(record.sequence, record.arrival, record.data).is_err() {
+                break;
+            }
+        }
+        out
+    }
+
     /// Whether the records are in strictly rising order, as every shard gives them.
     #[must_use]
     pub fn is_ordered(&self) -> bool {

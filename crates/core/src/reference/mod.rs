@@ -3,8 +3,14 @@
 //! A reference is a map from join keys to rows in which every row knows the versions it was valid in, so that a shard at
 //! version 5 and one at version 7 read the same structure, a change costs its own size, and nobody sees half a version.
 
+mod base;
+mod bootstrap;
+mod library;
 mod row;
 mod versioned;
 
+pub use base::{BaseError, BaseHeader, base_key, read_base};
+pub use bootstrap::{LoadError, Sources};
+pub use library::{Library, Refreshed};
 pub use row::{Projection, Row, RowError};
 pub use versioned::{Effect, VersionedReference};

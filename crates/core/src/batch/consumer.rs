@@ -1,0 +1,465 @@
+//! The state machine of a batch: see the module above for the protocol.
+//!
+//! A consumer may be used by any number of shards and invocations at once, and there may be any number of consumers.
+//! Dropping the future of [`Consumer::process`] anywhere is as harmless as a crash there.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::OnceCell;
+
+use crate::join::{Encoded, Limits};
+use crate::location::Location;
+use crate::log::ChangeLog;
+use crate::pipeline::{Definition, Delivery};
+use crate::ports::{Clock, ETag, ObjectStore, Precondition, PutOutcome, Stores, Stream, StreamDescription, Tables};
+use crate::record::Records;
+use crate::reference::Sources;
+use crate::sequence::SequenceNumber;
+use crate::settings::AsOf;
+use crate::time::Timestamp;
+
+use super::cursor::{Cursor, Intent, cursor_key, definition_key};
+use super::engine::Engine;
+use super::error::ProcessError;
+use super::finish::{Place, read_again, write};
+use super::pin;
+use super::range::{Encoding, Slice, encode, flags, steps};
+use super::report::{BatchReport, Observer};
+
+/// What a consumer works with.
+#[derive(Clone, Debug)]
+pub struct ConsumerDeps {
+    /// The state's location, opened.
+    pub state: Arc<dyn ObjectStore>,
+    /// Opens outputs.
+    pub stores: Arc<dyn Stores>,
+    /// The reference tables, for a first scan.
+    pub tables: Arc<dyn Tables>,
+    /// The stream, for reading a pending range again.
+    pub stream: Arc<dyn Stream>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Hears of the work.
+    pub observer: Arc<dyn Observer>,
+}
+
+/// How a consumer works.
+#[derive(Clone, Debug)]
+pub struct ConsumerSettings {
+    /// Where the enriched data goes.
+    pub output: Location,
+    /// Which version a record is joined with.
+    pub as_of: AsOf,
+    /// How much one committed range may hold.
+    pub limits: Limits,
+}
+
+impl ConsumerSettings {
+    /// Settings with the usual limits: what a cold invocation can finish.
+    #[must_use]
+    pub fn new(output: Location, as_of: AsOf) -> Self {
+        Self { output, as_of, limits: Limits { records: 10_000, objects: 1_000, bytes: 64 << 20 } }
+    }
+}
+
+/// How far a batch has come, readable while it is being processed.
+#[derive(Debug, Default)]
+pub struct Progress(Mutex<Option<SequenceNumber>>);
+
+impl Progress {
+    /// The first record that is not committed; `None` before the first look at the cursor.
+    #[must_use]
+    pub fn first_unfinished(&self) -> Option<SequenceNumber> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn reached(&self, sequence: &str) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(sequence.into());
+    }
+}
+
+/// One pipeline's consumer of one stream.
+#[derive(Debug)]
+pub struct Consumer {
+    deps: ConsumerDeps,
+    settings: ConsumerSettings,
+    log: ChangeLog,
+    engine: Arc<Engine>,
+    /// The engine of another definition, while its pending ranges are being finished.
+    other: tokio::sync::Mutex<Option<Arc<Engine>>>,
+    prepared: OnceCell<()>,
+    stream: Mutex<Option<(StreamDescription, Timestamp)>>,
+}
+
+/// For so long the stream is taken to be the one that was seen last.
+const STREAM_MEMORY_MILLIS: i64 = 60_000;
+/// So often a lost swap is followed by another attempt in the same invocation.
+const ATTEMPTS: u32 = 64;
+/// Between two attempts at a write that meets another one.
+const BUSY_PAUSE: Duration = Duration::from_millis(50);
+
+/// The cursor as read or written last.
+#[derive(Clone, Debug)]
+struct Held {
+    cursor: Option<Cursor>,
+    etag: Option<ETag>,
+}
+
+impl Consumer {
+    /// A consumer that has not made a call yet.
+    #[must_use]
+    pub fn new(definition: Definition, deps: ConsumerDeps, settings: ConsumerSettings) -> Self {
+        let log = ChangeLog::new(Arc::clone(&deps.state), Arc::clone(&deps.clock));
+        let engine = Arc::new(Engine::new(definition, Arc::clone(&deps.observer)));
+        Self {
+            deps,
+            settings,
+            log,
+            engine,
+            other: tokio::sync::Mutex::default(),
+            prepared: OnceCell::new(),
+            stream: Mutex::default(),
+        }
+    }
+
+    /// The pipeline's definition.
+    #[must_use]
+    pub fn definition(&self) -> &Definition {
+        &self.engine.definition
+    }
+
+    /// Time, as this consumer knows it.
+    #[must_use]
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.deps.clock
+    }
+
+    /// Brings the results of a shard's records into the output, exactly once however often it is called with whatever cut
+    /// of the shard's records; returns when all of them are committed.
+    ///
+    /// # Errors
+    /// [`ProcessError`]; what was committed before stays so, and `progress` knows how far that is.
+    pub async fn process(&self, shard: &str, records: &Records, progress: &Progress) -> Result<(), ProcessError> {
+        let sorted;
+        let records = if records.is_ordered() {
+            records
+        } else {
+            sorted = records.sorted();
+            &sorted
+        };
+        let Some(first) = records.get(0) else { return Ok(()) };
+        progress.reached(first.sequence);
+        let stream = self.stream().await?;
+        self.prepared.get_or_try_init(|| self.prepare(&stream)).await?;
+        match self.engine.definition.output.delivery {
+            Delivery::ExactlyOnce => self.exactly_once(&stream, shard, Slice::all(records), progress).await,
+            Delivery::AtLeastOnce => self.at_least_once(&stream, shard, Slice::all(records), progress).await,
+        }
+    }
+
+    fn sources(&self) -> Sources<'_> {
+        Sources { state: &*self.deps.state, log: &self.log, tables: &*self.deps.tables, clock: &*self.deps.clock }
+    }
+
+    async fn exactly_once(
+        &self,
+        stream: &StreamDescription,
+        shard: &str,
+        all: Slice<'_>,
+        progress: &Progress,
+    ) -> Result<(), ProcessError> {
+        let key = cursor_key(&self.engine.definition.name, &stream.name, shard);
+        let mut held = self.read_cursor(&key, stream).await?;
+        let mut lost_swaps = 0;
+        loop {
+            let committed = |sequence: &str| held.cursor.as_ref().is_some_and(|cursor| cursor.has_committed(sequence));
+            let rest = all.from(all.partition(|record| committed(record.sequence)));
+            let Some(first) = rest.first() else { return Ok(()) };
+            progress.reached(first.sequence);
+            let done = match held.cursor.as_ref().filter(|cursor| cursor.pending.is_some()) {
+                Some(cursor) => self.finish_pending(stream, shard, &key, cursor.clone(), &held, all).await?,
+                None => self.begin(stream, shard, &key, &held, rest).await?,
+            };
+            held = match done {
+                Some(held) => held,
+                None if lost_swaps == ATTEMPTS => return Err(ProcessError::Contended(key)),
+                None => {
+                    lost_swaps += 1;
+                    self.read_cursor(&key, stream).await?
+                }
+            };
+        }
+    }
+
+    /// Decides a range, writes it and commits it. `None` where another environment was faster.
+    async fn begin(
+        &self,
+        stream: &StreamDescription,
+        shard: &str,
+        key: &str,
+        held: &Held,
+        rest: Slice<'_>,
+    ) -> Result<Option<Held>, ProcessError> {
+        let engine = &*self.engine;
+        let sources = self.sources();
+        let Some(first) = rest.first() else { return Ok(None) };
+        let bases = engine.bases(sources).await?;
+        let version = match &held.cursor {
+            Some(cursor) => cursor.version,
+            None => {
+                let definition = &engine.definition.name;
+                let state = &*self.deps.state;
+                let parents = pin::of_parents(state, &*self.deps.stream, stream, definition, shard).await?;
+                pin::written_by(&self.log, first.arrival).await?.max(parents)
+            }
+        };
+        let mut version = version.max(bases);
+        if self.settings.as_of == AsOf::Latest {
+            version = self.log.head(version).await?.max(version);
+        }
+        engine.ensure(sources, version).await?;
+        let flags = flags(rest);
+        let steps = steps(engine, sources, &*self.deps.observer, shard, rest, &flags, version).await?;
+        let output = self.deps.stores.open(&self.settings.output)?;
+        let encoding =
+            Encoding { shard, steps: &steps, flags: &flags, keys: output.limits(), limits: self.settings.limits };
+        let Some((encoded, taken)) = encode(engine, rest, encoding).await else { return Ok(None) };
+        let Some(last) = taken.checked_sub(1).and_then(|place| rest.get(place)) else { return Ok(None) };
+        let intent = Intent {
+            first: first.sequence.into(),
+            last: last.sequence.into(),
+            records: taken as u64,
+            steps: steps.into_iter().filter(|step| step.from <= last.sequence.into()).collect(),
+            definition: engine.definition.digest.clone(),
+            output: self.settings.output.clone(),
+        };
+        let before = held.cursor.clone().unwrap_or_else(|| Cursor::new(stream, version, self.settings.output.clone()));
+        let pending = before.with_pending(intent);
+        let Some(held) = self.swap(key, &pending, held.etag.as_ref()).await? else { return Ok(None) };
+        if before.committed_through.is_none() {
+            // A pin counts only if the floor, read after it was written, has not passed it.
+            let floor = self.log.floor().await?;
+            if version < floor {
+                let unpinned = Cursor::new(stream, floor, self.settings.output.clone());
+                return self.swap(key, &unpinned, held.etag.as_ref()).await;
+            }
+        }
+        self.carry_out(stream, shard, key, pending, &held, encoded, false).await
+    }
+
+    /// Finishes the range that another attempt left pending: exactly that range, those versions, that definition, that
+    /// output. `None` where another environment was faster.
+    async fn finish_pending(
+        &self,
+        stream: &StreamDescription,
+        shard: &str,
+        key: &str,
+        cursor: Cursor,
+        held: &Held,
+        all: Slice<'_>,
+    ) -> Result<Option<Held>, ProcessError> {
+        let Some(intent) = &cursor.pending else { return Ok(None) };
+        let engine = self.engine_of(&intent.definition).await?;
+        let handed = all.between(intent.first.as_str(), intent.last.as_str());
+        let reread;
+        let slice = match handed.filter(|slice| slice.len() as u64 == intent.records) {
+            Some(slice) => slice,
+            None => {
+                reread = read_again(&*self.deps.stream, shard, intent).await?;
+                Slice::all(&reread)
+            }
+        };
+        let output = self.deps.stores.open(&intent.output)?;
+        let flags = flags(slice);
+        let encoding =
+            Encoding { shard, steps: &intent.steps, flags: &flags, keys: output.limits(), limits: Limits::NONE };
+        for step in [intent.first_version(), intent.last_version()] {
+            engine.ensure(self.sources(), step).await?;
+        }
+        let Some((encoded, _)) = encode(&engine, slice, encoding).await else { return Ok(None) };
+        self.carry_out(stream, shard, key, cursor, held, encoded, true).await
+    }
+
+    /// Writes a pending range's objects and commits it.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one range, in one place")]
+    async fn carry_out(
+        &self,
+        stream: &StreamDescription,
+        shard: &str,
+        key: &str,
+        pending: Cursor,
+        held: &Held,
+        encoded: Encoded,
+        recovered: bool,
+    ) -> Result<Option<Held>, ProcessError> {
+        let Some(intent) = &pending.pending else { return Ok(None) };
+        let engine = self.engine_of(&intent.definition).await?;
+        let counts = encoded.counts;
+        let objects = encoded.objects.len();
+        let output = self.deps.stores.open(&intent.output)?;
+        let pipeline = engine.definition.name.as_str();
+        let extension = engine.definition.output.format.extension();
+        let place = Place { pipeline, stream: &stream.name, shard, extension };
+        write(&*self.deps.state, &*output, place, intent, encoded).await?;
+        let committed = self.swap(key, &pending.committed(), held.etag.as_ref()).await?;
+        if committed.is_some() {
+            self.deps.observer.committed(&BatchReport {
+                shard: shard.into(),
+                first: intent.first.clone(),
+                last: intent.last.clone(),
+                counts,
+                objects,
+                version: intent.last_version(),
+                recovered,
+            });
+        }
+        Ok(committed)
+    }
+
+    /// Writes without a cursor: each call writes what it was given.
+    async fn at_least_once(
+        &self,
+        stream: &StreamDescription,
+        shard: &str,
+        all: Slice<'_>,
+        progress: &Progress,
+    ) -> Result<(), ProcessError> {
+        let engine = &*self.engine;
+        let sources = self.sources();
+        let bases = engine.bases(sources).await?;
+        let mut version = self.log.head(bases).await?.max(bases);
+        let mut rest = all;
+        while let Some(first) = rest.first() {
+            progress.reached(first.sequence);
+            engine.ensure(sources, version).await?;
+            let flags = flags(rest);
+            let steps = steps(engine, sources, &*self.deps.observer, shard, rest, &flags, version).await?;
+            let output = self.deps.stores.open(&self.settings.output)?;
+            let keys = output.limits();
+            let encoding = Encoding { shard, steps: &steps, flags: &flags, keys, limits: self.settings.limits };
+            let Some((encoded, taken)) = encode(engine, rest, encoding).await else { continue };
+            let Some(last) = taken.checked_sub(1).and_then(|place| rest.get(place)) else { continue };
+            let intent = Intent {
+                first: first.sequence.into(),
+                last: last.sequence.into(),
+                records: taken as u64,
+                steps: steps.into_iter().filter(|step| step.from <= last.sequence.into()).collect(),
+                definition: engine.definition.digest.clone(),
+                output: self.settings.output.clone(),
+            };
+            let (counts, objects) = (encoded.counts, encoded.objects.len());
+            let (pipeline, extension) = (engine.definition.name.as_str(), engine.definition.output.format.extension());
+            let place = Place { pipeline, stream: &stream.name, shard, extension };
+            write(&*self.deps.state, &*output, place, &intent, encoded).await?;
+            version = version.max(intent.last_version());
+            rest = rest.from(rest.start() + taken);
+            let (first, last) = (intent.first, intent.last);
+            let shard = shard.into();
+            let report = BatchReport { shard, first, last, counts, objects, version, recovered: false };
+            self.deps.observer.committed(&report);
+        }
+        Ok(())
+    }
+
+    /// Replaces the cursor. `None` where it is not the one that was held.
+    async fn swap(&self, key: &str, cursor: &Cursor, held: Option<&ETag>) -> Result<Option<Held>, ProcessError> {
+        let bytes = Bytes::from(cursor.encode()?);
+        let precondition = held.map_or(Precondition::Absent, Precondition::Matches);
+        match self.deps.state.put(key, bytes, precondition).await? {
+            PutOutcome::Written(etag) => Ok(Some(Held { cursor: Some(cursor.clone()), etag: Some(etag) })),
+            PutOutcome::PreconditionFailed => Ok(None),
+            PutOutcome::Busy => {
+                self.deps.clock.sleep(BUSY_PAUSE).await;
+                Ok(None)
+            }
+        }
+    }
+
+    async fn read_cursor(&self, key: &str, stream: &StreamDescription) -> Result<Held, ProcessError> {
+        let Some(object) = self.deps.state.get(key).await? else { return Ok(Held { cursor: None, etag: None }) };
+        let cursor =
+            Cursor::decode(&object.bytes).map_err(|source| ProcessError::Cursor { key: key.into(), source })?;
+        if cursor.stream_created != stream.created {
+            tracing::warn!(
+                key,
+                stream = stream.name,
+                "the cursor is of an earlier stream of this name: starting afresh at the oldest record"
+            );
+            return Ok(Held { cursor: None, etag: Some(object.etag) });
+        }
+        Ok(Held { cursor: Some(cursor), etag: Some(object.etag) })
+    }
+
+    /// The engine of a definition by its digest: this consumer's own, or one that an earlier deployment left behind.
+    async fn engine_of(&self, digest: &str) -> Result<Arc<Engine>, ProcessError> {
+        if self.engine.definition.digest == digest {
+            return Ok(Arc::clone(&self.engine));
+        }
+        let mut other = self.other.lock().await;
+        if let Some(engine) = other.as_ref().filter(|engine| engine.definition.digest == digest) {
+            return Ok(Arc::clone(engine));
+        }
+        let key = definition_key(&self.engine.definition.name, digest);
+        let Some(object) = self.deps.state.get(&key).await? else { return Err(ProcessError::DefinitionGone { key }) };
+        let text = String::from_utf8_lossy(&object.bytes);
+        let definition = Definition::parse(&text).map_err(|source| ProcessError::Definition { key, source })?;
+        let engine = Arc::new(Engine::new(definition, Arc::clone(&self.deps.observer)));
+        *other = Some(Arc::clone(&engine));
+        Ok(engine)
+    }
+
+    /// The stream's name and creation time, asked for again now and then: it may have been deleted and made anew.
+    async fn stream(&self) -> Result<StreamDescription, ProcessError> {
+        let now = self.deps.clock.now();
+        let known = self.stream.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((description, asked)) = known
+            && (0..STREAM_MEMORY_MILLIS).contains(&(now.millis() - asked.millis()))
+        {
+            return Ok(description);
+        }
+        let description = self.deps.stream.describe().await?;
+        *self.stream.lock().unwrap_or_else(PoisonError::into_inner) = Some((description.clone(), now));
+        Ok(description)
+    }
+
+    /// Once per environment: the definition is put where whoever finishes our ranges finds it, and the output prefix is
+    /// claimed.
+    async fn prepare(&self, stream: &StreamDescription) -> Result<(), ProcessError> {
+        let definition = &self.engine.definition;
+        let key = definition_key(&definition.name, &definition.digest);
+        self.put_if_absent(&*self.deps.state, &key, Bytes::from(definition.text.clone())).await?;
+        let output = self.deps.stores.open(&self.settings.output)?;
+        let claim = serde_json::json!({
+            "freshjoin": "output/1", "pipeline": definition.name, "stream": stream.name,
+        });
+        let found = self.put_if_absent(&*output, OUTPUT_CLAIM, Bytes::from(claim.to_string())).await?;
+        let owner: serde_json::Value = serde_json::from_slice(&found).unwrap_or_default();
+        if ["pipeline", "stream"].iter().all(|member| owner.get(member) == claim.get(member)) {
+            return Ok(());
+        }
+        Err(ProcessError::OutputTaken {
+            output: self.settings.output.clone(),
+            owner: String::from_utf8_lossy(&found).into_owned(),
+        })
+    }
+
+    /// What is under the key in the end.
+    async fn put_if_absent(&self, store: &dyn ObjectStore, key: &str, bytes: Bytes) -> Result<Bytes, ProcessError> {
+        for _ in 0..ATTEMPTS {
+            if let Some(object) = store.get(key).await? {
+                return Ok(object.bytes);
+            }
+            match store.put(key, bytes.clone(), Precondition::Absent).await? {
+                PutOutcome::Written(_) => return Ok(bytes),
+                PutOutcome::PreconditionFailed => {}
+                PutOutcome::Busy => self.deps.clock.sleep(BUSY_PAUSE).await,
+            }
+        }
+        Err(ProcessError::Contended(key.into()))
+    }
+}
+
+/// Says whose output a prefix holds.
+const OUTPUT_CLAIM: &str = "_freshjoin.json";

@@ -1,0 +1,206 @@
+//! The cursor of one shard: what is committed, and the range in hand.
+
+use serde::{Deserialize, Serialize};
+
+use crate::change::Version;
+use crate::encode::escape_component;
+use crate::location::Location;
+use crate::ports::StreamDescription;
+use crate::sequence::SequenceNumber;
+use crate::time::Timestamp;
+
+/// The key of a shard's cursor below the state's location.
+#[must_use]
+pub fn cursor_key(pipeline: &str, stream: &str, shard: &str) -> String {
+    format!("cursors/{}/{}/{}.json", escape_component(pipeline), escape_component(stream), escape_component(shard))
+}
+
+/// The key of a definition's text below the state's location.
+#[must_use]
+pub fn definition_key(pipeline: &str, digest: &str) -> String {
+    format!("pipelines/{}/{}.toml", escape_component(pipeline), escape_component(digest))
+}
+
+/// One shard's cursor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cursor {
+    freshjoin: String,
+    /// The stream's name.
+    pub stream: String,
+    /// When the stream was created: tells it from another of the same name.
+    pub stream_created: Timestamp,
+    /// The last record whose results are in the output for good; none before the first commit.
+    pub committed_through: Option<SequenceNumber>,
+    /// The version in force after `committed_through`.
+    pub version: Version,
+    /// Where the output goes.
+    pub output: Location,
+    /// The range in hand: decided, perhaps written, not committed.
+    pub pending: Option<Intent>,
+}
+
+/// A range that is decided: whoever finds it finishes exactly it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intent {
+    /// Its first record.
+    pub first: SequenceNumber,
+    /// Its last record.
+    pub last: SequenceNumber,
+    /// How many records it has, flags included.
+    pub records: u64,
+    /// The versions in force, oldest first; the first one from `first` on.
+    pub steps: Vec<Step>,
+    /// The digest of the definition that it is done by.
+    pub definition: String,
+    /// Where its objects go.
+    pub output: Location,
+}
+
+/// A version in force from a record on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// From this record on, it included.
+    pub from: SequenceNumber,
+    /// What it is joined with.
+    pub version: Version,
+}
+
+/// Bytes that are no cursor.
+#[derive(Debug, thiserror::Error)]
+pub enum CursorError {
+    /// Not JSON of the expected shape.
+    #[error("not a cursor: {0}")]
+    Json(#[from] serde_json::Error),
+    /// Another format.
+    #[error("format {0:?} is not one that this freshjoin reads; upgrade it if a newer one wrote it")]
+    Format(String),
+    /// A pending range without a version.
+    #[error("a pending range without versions")]
+    Empty,
+}
+
+const FORMAT: &str = "cursor/1";
+
+impl Cursor {
+    /// The cursor before a shard's first commit.
+    #[must_use]
+    pub fn new(stream: &StreamDescription, version: Version, output: Location) -> Self {
+        Self {
+            freshjoin: FORMAT.into(),
+            stream: stream.name.clone(),
+            stream_created: stream.created,
+            committed_through: None,
+            version,
+            output,
+            pending: None,
+        }
+    }
+
+    /// Reads a cursor's bytes.
+    ///
+    /// # Errors
+    /// [`CursorError`]: the shard stops, as starting over would write everything twice.
+    pub fn decode(bytes: &[u8]) -> Result<Self, CursorError> {
+        let cursor: Self = serde_json::from_slice(bytes)?;
+        if cursor.freshjoin != FORMAT {
+            return Err(CursorError::Format(cursor.freshjoin));
+        }
+        if cursor.pending.as_ref().is_some_and(|intent| intent.steps.is_empty()) {
+            return Err(CursorError::Empty);
+        }
+        Ok(cursor)
+    }
+
+    /// The cursor's bytes.
+    ///
+    /// # Errors
+    /// Only if serialization fails, which would be a bug.
+    pub fn encode(&self) -> Result<Vec<u8>, serde_json::Error> {
+        serde_json::to_vec(self)
+    }
+
+    /// This cursor with a range in hand.
+    #[must_use]
+    pub fn with_pending(&self, intent: Intent) -> Self {
+        Self { pending: Some(intent), ..self.clone() }
+    }
+
+    /// This cursor with its pending range committed.
+    #[must_use]
+    pub fn committed(&self) -> Self {
+        let Some(intent) = &self.pending else { return self.clone() };
+        Self {
+            committed_through: Some(intent.last.clone()),
+            version: intent.last_version().max(self.version),
+            output: intent.output.clone(),
+            pending: None,
+            ..self.clone()
+        }
+    }
+
+    /// Whether a record's results are in the output for good.
+    #[must_use]
+    pub fn has_committed(&self, sequence: &str) -> bool {
+        self.committed_through
+            .as_ref()
+            .is_some_and(|through| crate::sequence::compare(sequence, through.as_str()).is_le())
+    }
+
+    /// The highest version that this cursor has used or is about to.
+    #[must_use]
+    pub fn highest_version(&self) -> Version {
+        self.pending.as_ref().map_or(0, Intent::last_version).max(self.version)
+    }
+}
+
+impl Intent {
+    /// The version in force at its end.
+    #[must_use]
+    pub fn last_version(&self) -> Version {
+        self.steps.last().map_or(0, |step| step.version)
+    }
+
+    /// The version in force at its start.
+    #[must_use]
+    pub fn first_version(&self) -> Version {
+        self.steps.first().map_or(0, |step| step.version)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cursor() -> Cursor {
+        let stream = StreamDescription { name: "s".into(), created: Timestamp::from_millis(5) };
+        let step = |from: &str, version| Step { from: from.into(), version };
+        Cursor::new(&stream, 3, Location::new("s3://o")).with_pending(Intent {
+            first: "9".into(),
+            last: "12".into(),
+            records: 4,
+            steps: vec![step("9", 3), step("11", 5)],
+            definition: "d".into(),
+            output: Location::new("s3://o2"),
+        })
+    }
+
+    #[test]
+    fn a_commit_moves_through_version_and_output() {
+        let committed = cursor().committed();
+        assert_eq!(committed.committed_through, Some("12".into()));
+        assert_eq!((committed.version, committed.output.as_str(), committed.pending.is_none()), (5, "s3://o2", true));
+        assert!(committed.has_committed("9") && committed.has_committed("12") && !committed.has_committed("100"));
+        assert!(!cursor().has_committed("1"));
+        assert_eq!((cursor().version, cursor().highest_version()), (3, 5));
+    }
+
+    #[test]
+    fn a_cursor_comes_back_and_anything_else_is_refused() {
+        let bytes = cursor().encode().unwrap();
+        assert_eq!(Cursor::decode(&bytes).unwrap(), cursor());
+        let text = String::from_utf8(bytes).unwrap();
+        assert!(matches!(Cursor::decode(b""), Err(CursorError::Json(_))));
+        assert!(matches!(Cursor::decode(text.replace("cursor/1", "cursor/2").as_bytes()), Err(CursorError::Format(_))));
+        assert_eq!(cursor_key("p", "s/../x", "shardId-0"), "cursors/p/s%2F..%2Fx/shardId-0.json");
+    }
+}

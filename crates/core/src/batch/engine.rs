@@ -1,0 +1,164 @@
+//! A definition ready to run: its plan, and the reference data at the versions that its shards need.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::{RwLock, RwLockReadGuard};
+
+use crate::change::{ChangeFile, Flag, Version};
+use crate::join::Plan;
+use crate::pipeline::Definition;
+use crate::reference::{Library, LoadError, Sources};
+
+use super::report::{IgnoredFlag, Observer};
+
+/// One definition with its reference data.
+#[derive(Debug)]
+pub(super) struct Engine {
+    pub(super) definition: Definition,
+    pub(super) plan: Plan,
+    observer: Arc<dyn Observer>,
+    /// Newest first. Mostly one; a second where a shard is behind what the first still remembers.
+    libraries: RwLock<Vec<Library>>,
+}
+
+/// So many libraries are kept.
+const LIBRARIES: usize = 2;
+
+/// What became of a flag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Honour {
+    Yes,
+    No(IgnoredFlag),
+}
+
+impl Engine {
+    pub(super) fn new(definition: Definition, observer: Arc<dyn Observer>) -> Self {
+        let plan = Plan::new(&definition);
+        Self { definition, plan, observer, libraries: RwLock::default() }
+    }
+
+    /// The newest version that any of its references' bases defines: no record is joined below it.
+    pub(super) async fn bases(&self, sources: Sources<'_>) -> Result<Version, LoadError> {
+        if let Some(oldest) = self.bases_if_loaded().await {
+            return Ok(oldest);
+        }
+        self.add_library(sources).await?;
+        Ok(self.bases_if_loaded().await.unwrap_or(0))
+    }
+
+    async fn bases_if_loaded(&self) -> Option<Version> {
+        self.libraries.read().await.iter().map(Library::bases).min()
+    }
+
+    async fn add_library(&self, sources: Sources<'_>) -> Result<(), LoadError> {
+        let references: Vec<_> = self.definition.references.iter().map(|reference| reference.source.id()).collect();
+        let references: Vec<_> = references.into_iter().zip(self.plan.projections()).collect();
+        let library = Library::load(sources, &references).await?;
+        let mut libraries = self.libraries.write().await;
+        libraries.push(library);
+        libraries.sort_by_key(|library| std::cmp::Reverse(library.head()));
+        libraries.truncate(LIBRARIES);
+        Ok(())
+    }
+
+    /// Makes a version readable that the log is known to have.
+    ///
+    /// # Errors
+    /// [`LoadError`], with the libraries as they were.
+    pub(super) async fn ensure(&self, sources: Sources<'_>, version: Version) -> Result<(), LoadError> {
+        self.advance(sources, version, None).await
+    }
+
+    /// As [`ensure`](Self::ensure), with the version's change file where it is at hand.
+    async fn advance(
+        &self,
+        sources: Sources<'_>,
+        version: Version,
+        last: Option<(ChangeFile, Bytes)>,
+    ) -> Result<(), LoadError> {
+        let mut nearest = self.nearest(version).await;
+        if nearest.is_none() {
+            // None is loaded, or all have forgotten this version: load anew from the base.
+            self.add_library(sources).await?;
+            nearest = self.nearest(version).await;
+        }
+        let Some(nearest) = nearest else {
+            let bases = self.bases_if_loaded().await.unwrap_or(0);
+            return Err(LoadError::BelowBases { version, bases });
+        };
+        if nearest == version {
+            return Ok(());
+        }
+        let through = if last.is_some() { version - 1 } else { version };
+        let mut files = sources.log.read_range(nearest, through).await?;
+        files.extend(last);
+        let mut libraries = self.libraries.write().await;
+        let library = libraries.iter_mut().find(|library| (nearest..version).contains(&library.head()));
+        let refreshed = library.map(|library| library.apply(&files)).transpose()?;
+        libraries.sort_by_key(|library| std::cmp::Reverse(library.head()));
+        drop(libraries);
+        if let Some(refreshed) = refreshed {
+            self.observer.refreshed(version, refreshed);
+        }
+        Ok(())
+    }
+
+    /// The version itself where a library covers it, else the highest head below it.
+    async fn nearest(&self, version: Version) -> Option<Version> {
+        let libraries = self.libraries.read().await;
+        match covering(&libraries, version) {
+            Some(_) => Some(version),
+            None => libraries.iter().map(Library::head).filter(|head| *head < version).max(),
+        }
+    }
+
+    /// Makes what a flag announces readable, if the log has it as the flag says.
+    ///
+    /// # Errors
+    /// [`LoadError`] where the log could not be read; never taken for "unknown".
+    pub(super) async fn honour(
+        &self,
+        sources: Sources<'_>,
+        flag: &Flag,
+        head: &mut Option<Version>,
+    ) -> Result<Honour, LoadError> {
+        let known = {
+            let libraries = self.libraries.read().await;
+            libraries.iter().find_map(|library| library.digest(flag.version).map(|digest| digest == flag.digest))
+        };
+        if let Some(same) = known {
+            return Ok(if same { Honour::Yes } else { Honour::No(IgnoredFlag::OtherDigest) });
+        }
+        if head.is_some_and(|head| flag.version > head) || flag.version == 0 {
+            return Ok(Honour::No(IgnoredFlag::Unknown));
+        }
+        // A flag may name any number: only its own file is looked at before it is believed.
+        match sources.log.read(flag.version).await {
+            Ok(Some((file, bytes))) if crate::change::digest(&bytes) == flag.digest => {
+                self.advance(sources, flag.version, Some((file, bytes))).await?;
+                Ok(Honour::Yes)
+            }
+            Ok(Some(_)) => Ok(Honour::No(IgnoredFlag::OtherDigest)),
+            Ok(None) => {
+                // Whatever else is forged in this batch above the head then costs nothing.
+                if head.is_none() {
+                    let known = self.libraries.read().await.iter().map(Library::head).max().unwrap_or(0);
+                    *head = Some(sources.log.head(known).await?);
+                }
+                Ok(Honour::No(IgnoredFlag::Unknown))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The libraries, to find the one that covers a version. Not to be held across an await.
+    pub(super) async fn libraries(&self) -> RwLockReadGuard<'_, Vec<Library>> {
+        self.libraries.read().await
+    }
+}
+
+/// The library that can be read at a version.
+pub(super) fn covering(libraries: &[Library], version: Version) -> Option<&Library> {
+    libraries.iter().find(|library| library.oldest() <= version && version <= library.head())
+}

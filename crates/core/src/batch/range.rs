@@ -1,0 +1,158 @@
+//! A range of a shard's records: which versions it is joined with, and its encoding.
+//!
+//! The first version comes from outside; each honoured flag inside moves it up, never down. Encoding a decided range
+//! again gives the same bytes.
+
+use crate::change::{Flag, Version};
+use crate::join::{Encoded, Encoder, Limits, Taken};
+use crate::ports::KeyLimits;
+use crate::record::{Record, Records, is_flag};
+use crate::reference::{LoadError, Sources};
+use crate::sequence;
+
+use super::cursor::Step;
+use super::engine::{Engine, Honour, covering};
+use super::report::{IgnoredFlag, Observer};
+
+/// Some consecutive records of a batch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Slice<'a> {
+    records: &'a Records,
+    start: usize,
+    end: usize,
+}
+
+impl<'a> Slice<'a> {
+    pub(super) fn all(records: &'a Records) -> Self {
+        Self { records, start: 0, end: records.len() }
+    }
+
+    /// Without what comes before a place.
+    pub(super) fn from(self, start: usize) -> Self {
+        Self { start: start.clamp(self.start, self.end), ..self }
+    }
+
+    /// The records from one to another, both included; `None` unless both are there.
+    pub(super) fn between(self, first: &str, last: &str) -> Option<Self> {
+        let start = self.position(first)?;
+        let end = self.position(last)? + 1;
+        (start < end).then_some(Self { start, end, ..self })
+    }
+
+    fn position(self, wanted: &str) -> Option<usize> {
+        let place = self.first_at_or_after(wanted);
+        let record = self.records.get(place).filter(|_| place < self.end)?;
+        sequence::compare(record.sequence, wanted).is_eq().then_some(place)
+    }
+
+    fn first_at_or_after(self, wanted: &str) -> usize {
+        self.partition(|record| sequence::compare(record.sequence, wanted).is_lt())
+    }
+
+    /// The place of the first record that is not committed.
+    pub(super) fn partition(self, before: impl Fn(Record<'a>) -> bool) -> usize {
+        let (mut low, mut high) = (self.start, self.end);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.records.get(middle).is_some_and(&before) { low = middle + 1 } else { high = middle }
+        }
+        low
+    }
+
+    pub(super) fn start(self) -> usize {
+        self.start
+    }
+
+    pub(super) fn len(self) -> usize {
+        self.end - self.start
+    }
+
+    pub(super) fn first(self) -> Option<Record<'a>> {
+        if self.start < self.end { self.records.get(self.start) } else { None }
+    }
+
+    pub(super) fn get(self, place: usize) -> Option<Record<'a>> {
+        if place < self.len() { self.records.get(self.start + place) } else { None }
+    }
+
+    fn iter(self) -> impl Iterator<Item = Record<'a>> {
+        (self.start..self.end).filter_map(move |place| self.records.get(place))
+    }
+}
+
+/// The places of the flags among a slice's records, rising.
+pub(super) fn flags(slice: Slice<'_>) -> Vec<usize> {
+    slice.iter().enumerate().filter(|(_, record)| is_flag(record.data)).map(|(place, _)| place).collect()
+}
+
+/// The versions in force over a slice that starts with `version`, every one made readable.
+///
+/// # Errors
+/// [`LoadError`] where a flag could be neither honoured nor refuted.
+pub(super) async fn steps(
+    engine: &Engine,
+    sources: Sources<'_>,
+    observer: &dyn Observer,
+    shard: &str,
+    slice: Slice<'_>,
+    flags: &[usize],
+    version: Version,
+) -> Result<Vec<Step>, LoadError> {
+    let Some(first) = slice.first() else { return Ok(Vec::new()) };
+    let mut steps = vec![Step { from: first.sequence.into(), version }];
+    let (mut in_force, mut head) = (version, None);
+    for record in flags.iter().filter_map(|place| slice.get(*place)) {
+        let Ok(flag) = Flag::decode(record.data) else {
+            observer.ignored(shard, record.sequence, IgnoredFlag::Malformed);
+            continue;
+        };
+        if flag.version <= in_force {
+            continue;
+        }
+        match engine.honour(sources, &flag, &mut head).await? {
+            Honour::Yes => {
+                in_force = flag.version;
+                steps.push(Step { from: record.sequence.into(), version: in_force });
+            }
+            Honour::No(why) => observer.ignored(shard, record.sequence, why),
+        }
+    }
+    Ok(steps)
+}
+
+/// What a range is encoded by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Encoding<'a> {
+    pub(super) shard: &'a str,
+    pub(super) steps: &'a [Step],
+    pub(super) flags: &'a [usize],
+    pub(super) keys: KeyLimits,
+    pub(super) limits: Limits,
+}
+
+/// Encodes as many records of a slice as the limits allow, at least one; with how many that were. `None` if a version has
+/// just been forgotten.
+pub(super) async fn encode(engine: &Engine, slice: Slice<'_>, with: Encoding<'_>) -> Option<(Encoded, usize)> {
+    let libraries = engine.libraries().await;
+    let mut encoder = Encoder::new(&engine.plan, with.shard, with.keys, with.limits);
+    let mut steps = with.steps.iter().peekable();
+    let mut flags = with.flags.iter().peekable();
+    let (mut version, mut references) = (0, None);
+    let mut taken = 0;
+    for record in slice.iter() {
+        while let Some(step) = steps.next_if(|step| sequence::compare(step.from.as_str(), record.sequence).is_le()) {
+            version = step.version;
+            references = Some(covering(&libraries, version)?.references());
+        }
+        if flags.next_if(|place| **place == taken).is_some() {
+            if !encoder.has_room() {
+                break;
+            }
+            encoder.flag();
+        } else if encoder.take(record, references?, version) == Taken::RangeFull {
+            break;
+        }
+        taken += 1;
+    }
+    Some((encoder.finish(), taken))
+}

@@ -1,0 +1,216 @@
+//! The Kinesis event, read in one pass: base64 is decoded straight into the batch's arena, and nothing else of a record
+//! is copied but its sequence number.
+//!
+//! `aws_lambda_events` is not used here: it allocates several times a record and misreads some fractional arrival times.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use freshjoin_core::record::{BatchTooLarge, Records};
+use freshjoin_core::time::Timestamp;
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Error as _, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// A Kinesis event: the records of each shard, in the order in which the shards first appear (an event source mapping
+/// sends one).
+#[derive(Debug, Default)]
+pub struct KinesisEvent {
+    /// The stream's name, as its ARN says.
+    pub stream: Option<String>,
+    /// Shard and records.
+    pub shards: Vec<(String, Records)>,
+}
+
+/// An event that is not of Kinesis's documented form. Nothing of it was processed.
+#[derive(Debug, thiserror::Error)]
+#[error("not a Kinesis event: {0}; check that the function's trigger is a Kinesis stream")]
+pub struct EventError(#[from] serde_json::Error);
+
+impl KinesisEvent {
+    /// Reads an event's JSON.
+    ///
+    /// # Errors
+    /// [`EventError`] with the place of what is wrong.
+    pub fn parse(event: &str) -> Result<Self, EventError> {
+        let mut into = Self::default();
+        let mut input = serde_json::Deserializer::from_str(event);
+        EventSeed { into: &mut into, size: event.len() }.deserialize(&mut input)?;
+        input.end()?;
+        Ok(into)
+    }
+
+    fn push(&mut self, wire: &Wire<'_>, size: usize) -> Result<(), String> {
+        let (shard, _) =
+            wire.event_id.split_once(':').ok_or_else(|| format!("eventID {:?} names no shard", wire.event_id))?;
+        if self.stream.is_none() {
+            let name =
+                wire.event_source_arn.split_once(":stream/").map(|(_, rest)| rest.split('/').next().unwrap_or(rest));
+            self.stream = name.map(str::to_owned);
+        }
+        let place = match self.shards.iter().rposition(|(known, _)| known == shard) {
+            Some(place) => place,
+            None => {
+                // Base64 takes four thirds, and the envelope some 450 bytes: this is ample.
+                self.shards.push((shard.to_owned(), Records::with_capacity(size / 512, size / 2)));
+                self.shards.len() - 1
+            }
+        };
+        let kinesis = &wire.kinesis;
+        let arrival = Timestamp::from_epoch_seconds(kinesis.arrival.get())
+            .ok_or_else(|| format!("approximateArrivalTimestamp {} is no time", kinesis.arrival.get()))?;
+        let Some((_, records)) = self.shards.get_mut(place) else { return Ok(()) };
+        let sequence = &*kinesis.sequence_number;
+        if sequence.is_empty() || !sequence.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(format!("sequenceNumber {sequence:?} is no decimal number"));
+        }
+        records
+            .push_with(sequence, arrival, |buffer| {
+                base64_simd::STANDARD.decode_append(kinesis.data.as_bytes(), buffer).map_err(|_| PushError::Base64)
+            })
+            .map_err(|error| format!("record {sequence}: {error}"))
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum PushError {
+    #[error("its data is not base64")]
+    Base64,
+    #[error(transparent)]
+    TooLarge(#[from] BatchTooLarge),
+}
+
+#[derive(Deserialize)]
+struct Wire<'a> {
+    #[serde(borrow)]
+    kinesis: WireKinesis<'a>,
+    #[serde(rename = "eventID", borrow)]
+    event_id: Cow<'a, str>,
+    #[serde(rename = "eventSourceARN", borrow, default)]
+    event_source_arn: Cow<'a, str>,
+}
+
+#[derive(Deserialize)]
+struct WireKinesis<'a> {
+    #[serde(rename = "sequenceNumber", borrow)]
+    sequence_number: Cow<'a, str>,
+    #[serde(borrow)]
+    data: Cow<'a, str>,
+    #[serde(rename = "approximateArrivalTimestamp", borrow)]
+    arrival: &'a RawValue,
+}
+
+/// `{"Records": […]}`, each record pushed as it is read.
+struct EventSeed<'e> {
+    into: &'e mut KinesisEvent,
+    size: usize,
+}
+
+impl<'de> DeserializeSeed<'de> for EventSeed<'_> {
+    type Value = ();
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for EventSeed<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object with Records")
+    }
+
+    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let mut found = false;
+        while let Some(name) = map.next_key::<Cow<'de, str>>()? {
+            if name == "Records" {
+                found = true;
+                map.next_value_seed(RecordsSeed { into: &mut *self.into, size: self.size })?;
+            } else {
+                map.next_value::<serde::de::IgnoredAny>()?;
+            }
+        }
+        if found { Ok(()) } else { Err(A::Error::missing_field("Records")) }
+    }
+}
+
+struct RecordsSeed<'e> {
+    into: &'e mut KinesisEvent,
+    size: usize,
+}
+
+impl<'de> DeserializeSeed<'de> for RecordsSeed<'_> {
+    type Value = ();
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for RecordsSeed<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of Kinesis records")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        while let Some(wire) = seq.next_element::<Wire<'de>>()? {
+            self.into.push(&wire, self.size).map_err(A::Error::custom)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(id: &str, sequence: &str, data: &str, arrival: &str) -> String {
+        format!(
+            r#"{{"kinesis":{{"kinesisSchemaVersion":"1.0","partitionKey":"p","sequenceNumber":"{sequence}","data":"{data}",
+            "approximateArrivalTimestamp":{arrival}}},"eventSource":"aws:kinesis","eventVersion":"1.0","eventID":"{id}",
+            "eventName":"aws:kinesis:record","invokeIdentityArn":"arn:aws:iam::1:role/r","awsRegion":"us-east-1",
+            "eventSourceARN":"arn:aws:kinesis:us-east-1:123456789012:stream/orders"}}"#
+        )
+    }
+
+    fn event(records: &[String]) -> String {
+        format!(r#"{{"Records":[{}]}}"#, records.join(","))
+    }
+
+    #[test]
+    fn the_documented_event_is_read_in_one_pass() {
+        let text = event(&[
+            record("shardId-000000000006:1", "1", "SGVsbG8=", "1545084650.987"),
+            record("shardId-000000000006:2", "2", r"SGk\u003d", "1545084711"),
+            record("shardId-000000000007:3", "3", "", "23.5"),
+        ]);
+        let event = KinesisEvent::parse(&text).unwrap();
+        assert_eq!(event.stream.as_deref(), Some("orders"));
+        let names: Vec<_> = event.shards.iter().map(|(shard, records)| (shard.as_str(), records.len())).collect();
+        assert_eq!(names, [("shardId-000000000006", 2), ("shardId-000000000007", 1)]);
+        let first = event.shards[0].1.get(0).unwrap();
+        assert_eq!((first.sequence, first.data, first.arrival.millis()), ("1", &b"Hello"[..], 1_545_084_650_987));
+        assert_eq!(event.shards[0].1.get(1).unwrap().data, b"Hi");
+        assert_eq!(event.shards[1].1.get(0).unwrap().arrival.millis(), 23_500);
+    }
+
+    #[test]
+    fn anything_else_says_what_is_wrong() {
+        for (text, problem) in [
+            (String::from("{}"), "Records"),
+            (String::from("[]"), "Records"),
+            (event(&[String::from("{}")]), "kinesis"),
+            (event(&[record("shard", "1", "", "1")]), "names no shard"),
+            (event(&[record("s:1", "1x", "", "1")]), "1x"),
+            (event(&[record("s:1", "1", "*", "1")]), "record 1: its data is not base64"),
+            (event(&[record("s:1", "1", "", "\"x\"")]), "no time"),
+            (format!("{} x", event(&[])), "trailing"),
+        ] {
+            let error = KinesisEvent::parse(&text).unwrap_err().to_string();
+            assert!(error.contains(problem), "{error}");
+        }
+    }
+}
