@@ -2,8 +2,8 @@
 //! each event's own text to a handler together with its deadline.
 //!
 //! On failure: a function that cannot start says why in one JSON line on standard error, which names the variable to
-//! mend, and exits with 1. A handler's error is logged once and becomes the invocation's error, with its whole chain
-//! of causes in the message, so that Lambda or the event source mapping tries again.
+//! mend, and exits with 1. A handler's error becomes the invocation's error, with its whole chain of causes in
+//! the message, so that Lambda or the event source mapping tries again.
 
 use std::any::type_name;
 use std::error::Error;
@@ -122,9 +122,8 @@ impl Function {
             let (payload, context) = event.into_parts();
             let deadline = Timestamp::from_millis(i64::try_from(context.deadline).unwrap_or(i64::MAX));
             handler(payload.get(), deadline).await.map_err(|error| {
-                let cause = chain(&error);
-                tracing::error!(error = cause, "the invocation failed");
-                Diagnostic { error_type: short_type_name::<E>().into(), error_message: cause }
+                // The runtime logs it.
+                Diagnostic { error_type: short_type_name::<E>().into(), error_message: chain(&error) }
             })
         };
         lambda_runtime::run(service_fn(invoke)).await.map_err(StartError::Runtime)

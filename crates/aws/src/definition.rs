@@ -63,3 +63,44 @@ async fn load_object(url: &str, stores: &dyn Stores) -> Result<String, Definitio
     let object = stores.open(&folder)?.get(name).await?.ok_or_else(|| DefinitionError::Missing(url.to_owned()))?;
     String::from_utf8(object.bytes.into()).map_err(|_| DefinitionError::Encoding(url.to_owned()))
 }
+
+#[cfg(test)]
+mod tests {
+    use freshjoin_core::memory::{MemoryClock, MemoryStores};
+
+    use super::*;
+
+    const TOML: &str = "name = \"orders\"";
+
+    fn stores() -> MemoryStores {
+        let stores = MemoryStores::new(&MemoryClock::default());
+        let store = stores.store(&Location::new("s3://bucket/pipelines")).unwrap();
+        store.insert("orders.toml", TOML);
+        store.insert("bytes.toml", vec![0xff]);
+        stores
+    }
+
+    #[tokio::test]
+    async fn text_a_file_and_an_object_all_give_the_definition() {
+        let file = std::env::temp_dir().join(format!("freshjoin-definition-{}=1.toml", std::process::id()));
+        std::fs::write(&file, TOML).unwrap();
+        for given in [TOML, file.to_str().unwrap(), "s3://bucket/pipelines/orders.toml"] {
+            assert_eq!(load_text(given, &stores()).await.unwrap(), TOML, "{given}");
+        }
+        std::fs::remove_file(file).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_definition_that_is_not_there_says_where_it_should_be() {
+        for given in [
+            "/nowhere/orders.toml",
+            "s3://bucket/pipelines/none.toml",
+            "s3://bucket/pipelines/bytes.toml",
+            "s3://bucket/pipelines/",
+            "s3://bucket",
+        ] {
+            let error = load_text(given, &stores()).await.unwrap_err().to_string();
+            assert!(error.contains(given), "{error}");
+        }
+    }
+}

@@ -40,10 +40,10 @@ impl KinesisStream {
     #[must_use]
     pub fn open(config: &SdkConfig, stream: &StreamName) -> Self {
         let mut builder = aws_sdk_kinesis::config::Builder::from(config);
-        let arn = stream.arn.as_ref().filter(|_| !has_endpoint(config, "Kinesis"));
-        if let Some(arn) = arn {
+        if let Some(arn) = &stream.arn {
             builder.set_region(Some(Region::new(arn.region.clone())));
         }
+        let arn = stream.arn.as_ref().filter(|_| !has_endpoint(config, "Kinesis"));
         Self {
             client: Client::from_conf(builder.build()),
             display: stream.name.clone(),
