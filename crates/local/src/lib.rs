@@ -15,6 +15,6 @@ mod testing;
 pub use asynchronous::{AsyncInvoker, AsyncSettings};
 pub use function::{Function, InProcess, InvokeError};
 pub use mapping::{EventShape, Mapping, MappingObserver, MappingSettings};
-pub use store::{FsStore, FsStores, Notice, NotifyingStore};
-pub use stream::EmbeddedStream;
+pub use store::{FsStore, FsStores, Notice, NotifyingStore, SplitStore};
+pub use stream::{EmbeddedStream, PageLimits};
 pub use table::{EmbeddedTable, EmbeddedTables};

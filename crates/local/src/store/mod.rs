@@ -10,6 +10,7 @@
 mod directory;
 mod keys;
 mod notify;
+mod split;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use freshjoin_core::ports::{LocationError, ObjectStore, Stores};
 pub use directory::FsStore;
 pub use keys::KeyError;
 pub use notify::{Notice, NotifyingStore};
+pub use split::SplitStore;
 
 /// Opens directories as stores.
 #[derive(Clone, Debug, Default)]

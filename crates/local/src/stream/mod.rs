@@ -51,8 +51,25 @@ pub struct EmbeddedStream {
     name: String,
     created: Timestamp,
     clock: Arc<dyn Clock>,
+    page: PageLimits,
     shards: Mutex<Vec<ShardLog>>,
-    trimmed: Notify,
+    changed: Notify,
+}
+
+/// What one page holds at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageLimits {
+    /// Records.
+    pub records: usize,
+    /// Bytes of their data; a single record may be longer.
+    pub bytes: usize,
+}
+
+impl Default for PageLimits {
+    /// As Kinesis has them.
+    fn default() -> Self {
+        Self { records: 10_000, bytes: 10 << 20 }
+    }
 }
 
 /// A record's place: its shard and sequence number.
@@ -75,7 +92,14 @@ impl EmbeddedStream {
                 ShardLog::new(created, usize::try_from(index).unwrap_or_default(), Vec::new(), index * width, end)
             })
             .collect();
-        Self { name: name.into(), created, clock, shards: Mutex::new(logs), trimmed: Notify::new() }
+        let page = PageLimits::default();
+        Self { name: name.into(), created, clock, page, shards: Mutex::new(logs), changed: Notify::new() }
+    }
+
+    /// The same stream with other pages.
+    #[must_use]
+    pub fn with_pages(self, page: PageLimits) -> Self {
+        Self { page, ..self }
     }
 
     /// The ARN that its events carry.
@@ -101,7 +125,10 @@ impl EmbeddedStream {
         let now = self.clock.now();
         let owner = shards.iter_mut().find(|shard| shard.open && shard.owns(hash_key)).ok_or(Refusal::Range)?;
         let sequence = owner.push(now, fill)?;
-        Ok(Placed { shard: owner.id.clone(), sequence })
+        let shard = owner.id.clone();
+        drop(shards);
+        self.changed.notify_waiters();
+        Ok(Placed { shard, sequence })
     }
 
     /// Writes many records to one shard, all with the same arrival.
@@ -118,6 +145,18 @@ impl EmbeddedStream {
         for data in records {
             log.push(now, |_, buffer| buffer.extend_from_slice(data))?;
         }
+        drop(shards);
+        self.changed.notify_waiters();
+        Ok(())
+    }
+
+    /// Closes a shard that has no children: whoever reads it comes to an end.
+    ///
+    /// # Errors
+    /// [`Refusal::NoShard`].
+    pub fn end(&self, shard: &str) -> Result<(), Refusal> {
+        find(&mut self.lock(), shard)?.open = false;
+        self.changed.notify_waiters();
         Ok(())
     }
 
@@ -127,7 +166,7 @@ impl EmbeddedStream {
     /// [`Refusal::NoShard`].
     pub fn trim(&self, shard: &str, through: &SequenceNumber) -> Result<(), Refusal> {
         find(&mut self.lock(), shard)?.trim(through);
-        self.trimmed.notify_waiters();
+        self.changed.notify_waiters();
         Ok(())
     }
 
@@ -136,15 +175,29 @@ impl EmbeddedStream {
     /// # Errors
     /// [`Refusal::NoShard`].
     pub async fn room(&self, shard: &str, bytes: usize) -> Result<(), Refusal> {
+        self.until(shard, |log| log.retained().bytes < bytes).await
+    }
+
+    /// Waits until a shard retains a whole page, or is closed and gets no more.
+    ///
+    /// # Errors
+    /// [`Refusal::NoShard`].
+    pub async fn whole_page(&self, shard: &str) -> Result<(), Refusal> {
+        let page = self.page;
+        let whole = |retained: PageLimits| retained.records >= page.records || retained.bytes >= page.bytes;
+        self.until(shard, |log| !log.open || whole(log.retained())).await
+    }
+
+    async fn until(&self, shard: &str, done: impl Fn(&ShardLog) -> bool) -> Result<(), Refusal> {
         loop {
-            let trimmed = self.trimmed.notified();
-            tokio::pin!(trimmed);
-            // Registered before the look, so that a trim between the two is not missed.
-            trimmed.as_mut().enable();
-            if find(&mut self.lock(), shard)?.retained_bytes() < bytes {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            // Registered before the look, so that a change between the two is not missed.
+            changed.as_mut().enable();
+            if done(find(&mut self.lock(), shard)?) {
                 return Ok(());
             }
-            trimmed.await;
+            changed.await;
         }
     }
 
@@ -232,7 +285,7 @@ impl Stream for EmbeddedStream {
 
     async fn read(&self, shard: &str, from: &Position) -> Result<ReadPage, StreamError> {
         let mut shards = self.lock();
-        let page = find(&mut shards, shard).and_then(|log| Ok(log.read(from)?));
+        let page = find(&mut shards, shard).and_then(|log| Ok(log.read(from, self.page)?));
         page.map_err(|refusal| self.fail("GetRecords", refusal))
     }
 

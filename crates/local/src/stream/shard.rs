@@ -7,9 +7,8 @@ use freshjoin_core::record::{BatchTooLarge, Records};
 use freshjoin_core::sequence::{SequenceNumber, compare};
 use freshjoin_core::time::Timestamp;
 
-/// What one page holds at most, as Kinesis has it.
-const PAGE_RECORDS: usize = 10_000;
-const PAGE_BYTES: usize = 10 << 20;
+use super::PageLimits;
+
 /// A segment takes no more records beyond this.
 const SEGMENT_RECORDS: usize = 4096;
 const SEGMENT_BYTES: usize = 1 << 20;
@@ -66,8 +65,10 @@ impl ShardLog {
         (self.start..=self.end).contains(&hash_key)
     }
 
-    pub(super) fn retained_bytes(&self) -> usize {
-        self.segments.iter().map(|segment| segment.bytes).sum()
+    /// What is not trimmed; of a segment that is trimmed in part, all of its bytes.
+    pub(super) fn retained(&self) -> PageLimits {
+        let records = usize::try_from(self.last - self.trimmed).unwrap_or(usize::MAX);
+        PageLimits { records, bytes: self.segments.iter().map(|segment| segment.bytes).sum() }
     }
 
     pub(super) fn push(
@@ -105,7 +106,7 @@ impl ShardLog {
         }
     }
 
-    pub(super) fn read(&self, from: &Position) -> Result<ReadPage, BatchTooLarge> {
+    pub(super) fn read(&self, from: &Position, limits: PageLimits) -> Result<ReadPage, BatchTooLarge> {
         let wanted = match from {
             Position::TrimHorizon => 1,
             Position::At(sequence) => self.count(sequence.as_str()).max(1),
@@ -117,7 +118,8 @@ impl ShardLog {
         for segment in self.segments.iter().skip_while(|segment| segment.last() < first) {
             let skip = usize::try_from(next - segment.first).unwrap_or(usize::MAX);
             for record in segment.records.iter().skip(skip) {
-                if records.len() >= PAGE_RECORDS || (bytes + record.data.len() > PAGE_BYTES && !records.is_empty()) {
+                if records.len() >= limits.records || (bytes + record.data.len() > limits.bytes && !records.is_empty())
+                {
                     return Ok(ReadPage { records, next: Some(Position::Token(next.to_string())), at_tip: false });
                 }
                 records.push(record.sequence, record.arrival, record.data)?;

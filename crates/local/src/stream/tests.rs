@@ -70,6 +70,28 @@ async fn a_trim_makes_room_for_the_writer() {
 }
 
 #[tokio::test]
+async fn a_reader_can_wait_for_a_whole_page_or_the_end() {
+    let stream = Arc::new(stream(1).with_pages(PageLimits { records: 3, bytes: 1 << 20 }));
+    let shard = "shardId-000000000000";
+    let waiting = tokio::spawn({
+        let stream = stream.clone();
+        async move { stream.whole_page(shard).await.unwrap() }
+    });
+    stream.append_all(shard, [b"1".as_slice(), b"2"]).unwrap();
+    tokio::task::yield_now().await;
+    assert!(!waiting.is_finished());
+    stream.append_all(shard, [b"3".as_slice(), b"4"]).unwrap();
+    waiting.await.unwrap();
+    let page = stream.read(shard, &Position::TrimHorizon).await.unwrap();
+    assert_eq!((page.records.len(), page.at_tip), (3, false));
+    stream.trim(shard, &page.records.last_sequence().unwrap()).unwrap();
+    stream.end(shard).unwrap();
+    stream.whole_page(shard).await.unwrap();
+    assert_eq!(all(&stream, shard, page.next.unwrap()).await.1, ["4"]);
+    assert!(matches!(stream.append_all(shard, [b"5".as_slice()]), Err(Refusal::Closed(_))));
+}
+
+#[tokio::test]
 async fn explicit_hash_keys_reach_every_shard() {
     let stream = stream(4);
     let shards = stream.shards().await.unwrap();
