@@ -10,9 +10,11 @@ pub use event::{EventError, KinesisEvent};
 use std::pin::pin;
 use std::time::Duration;
 
-use freshjoin_core::batch::{Consumer, ProcessError, Progress};
+use freshjoin_core::batch::{Consumer, ConsumerDeps, ConsumerSettings, ProcessError, Progress};
+use freshjoin_core::pipeline::{Definition, DefinitionError, Delivery, Source};
 use freshjoin_core::record::Records;
 use freshjoin_core::response::BatchResponse;
+use freshjoin_core::settings::{AsOf, EnricherSettings};
 use freshjoin_core::time::Timestamp;
 use futures_util::future::{Either, select};
 
@@ -41,6 +43,45 @@ pub struct Enricher {
     pub consumer: Consumer,
     /// The stream's name, for refusing events of another.
     pub stream: String,
+}
+
+/// A definition that this function cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The definition is refused.
+    #[error(transparent)]
+    Definition(#[from] DefinitionError),
+    /// Without a cursor nothing remembers the version of a flag.
+    #[error(
+        "delivery = \"at-least-once\" keeps no cursor, so it cannot join as of flags; set FRESHJOIN_AS_OF to latest"
+    )]
+    NoCursor,
+    /// This version joins with tables.
+    #[error("reference {0:?} is an object on S3, which this version cannot join with; use a DynamoDB table")]
+    Object(String),
+}
+
+impl Enricher {
+    /// An enricher that has not made a call yet.
+    ///
+    /// # Errors
+    /// [`BuildError`] for a definition that cannot run as configured.
+    pub fn new(definition: &str, settings: &EnricherSettings, deps: ConsumerDeps) -> Result<Self, BuildError> {
+        let definition = Definition::parse(definition)?;
+        if definition.output.delivery == Delivery::AtLeastOnce && settings.as_of != AsOf::Latest {
+            return Err(BuildError::NoCursor);
+        }
+        if let Some(Source::Object(url)) = definition
+            .references
+            .iter()
+            .map(|reference| &reference.source)
+            .find(|source| matches!(source, Source::Object(_)))
+        {
+            return Err(BuildError::Object(url.clone()));
+        }
+        let consumer = ConsumerSettings::new(settings.output.clone(), settings.as_of);
+        Ok(Self { consumer: Consumer::new(definition, deps, consumer), stream: settings.stream.name.clone() })
+    }
 }
 
 /// So long before the deadline an invocation ends itself, to answer what it has finished.
