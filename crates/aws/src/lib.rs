@@ -13,6 +13,8 @@ pub mod kinesis;
 pub mod logging;
 pub mod s3;
 mod start;
+#[cfg(test)]
+mod tests;
 
 pub use dynamodb::DynamoTables;
 pub use kinesis::KinesisStream;

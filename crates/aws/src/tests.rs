@@ -8,10 +8,11 @@ use aws_config::retry::RetryConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
 use bytes::Bytes;
-use freshjoin_aws::{DynamoTables, KinesisStream, S3Stores};
 use freshjoin_core::location::Location;
 use freshjoin_core::ports::{ETag, ObjectStore, Precondition, PutEntry, PutOutcome, Segment, Stores, Stream, Tables};
 use freshjoin_core::settings::StreamName;
+
+use crate::{DynamoTables, KinesisStream, S3Stores};
 
 /// Answers one connection after the other and gives back the requests' heads and bodies as they came.
 struct Service {
