@@ -3,21 +3,22 @@
 //! output exactly-once. Everything outside is reached through [`ports`], so that the same code runs on
 //! AWS, on a file system and in a seeded simulation.
 
+pub mod batch;
+pub mod broadcast;
+pub mod chain;
 pub mod change;
+pub mod deadline;
+pub mod encode;
+pub mod join;
 pub mod location;
+pub mod log;
 pub mod memory;
+pub mod pipeline;
 pub mod ports;
 pub mod record;
+pub mod reference;
+pub mod response;
 pub mod sequence;
 pub mod settings;
 pub mod time;
-pub mod pipeline;
 pub mod value;
-pub mod encode;
-pub mod reference;
-pub mod join;
-pub mod deadline;
-pub mod log;
-pub mod broadcast;
-pub mod response;
-pub mod batch;

@@ -38,7 +38,8 @@ impl Timestamp {
         let plain = !text.bytes().any(|b| matches!(b, b'e' | b'E'));
         if !plain {
             let seconds: f64 = text.parse().ok()?;
-            return Some(Self(i64::try_from(jiff::SignedDuration::try_from_secs_f64(seconds).ok()?.as_millis()).ok()?));
+            let nanos = jiff::SignedDuration::try_from_secs_f64(seconds).ok()?.as_nanos();
+            return Some(Self(i64::try_from((nanos + 500_000).div_euclid(1_000_000)).ok()?));
         }
         let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
         let (negative, digits) = whole.strip_prefix('-').map_or((false, whole), |rest| (true, rest));
@@ -105,6 +106,7 @@ mod tests {
             ("23.0005", 23_001),
             ("23.0004", 23_000),
             ("1.7640e9", 1_764_000_000_000),
+            ("1.767225600123E9", 1_767_225_600_123),
             ("0.123000001", 123),
         ] {
             assert_eq!(Timestamp::from_epoch_seconds(text), Some(Timestamp(millis)), "{text}");
