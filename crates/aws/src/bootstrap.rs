@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use aws_config::SdkConfig;
 use freshjoin_clock::SystemClock;
+use freshjoin_core::chain::Chain;
 use freshjoin_core::location::Location;
 use freshjoin_core::ports::{Clock, ObjectStore, Stores, Stream, Tables};
 use freshjoin_core::settings::{self, SettingsError, Source, StreamName};
@@ -22,7 +23,6 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 pub use crate::definition::load_text;
-use crate::fault::chain;
 pub use crate::start::StartError;
 use crate::{DynamoTables, KinesisStream, S3Stores, config, logging};
 
@@ -123,7 +123,7 @@ impl Function {
             let deadline = Timestamp::from_millis(i64::try_from(context.deadline).unwrap_or(i64::MAX));
             handler(payload.get(), deadline).await.map_err(|error| {
                 // The runtime logs it.
-                Diagnostic { error_type: short_type_name::<E>().into(), error_message: chain(&error) }
+                Diagnostic { error_type: short_type_name::<E>().into(), error_message: Chain(&error).to_string() }
             })
         };
         lambda_runtime::run(service_fn(invoke)).await.map_err(StartError::Runtime)
@@ -158,7 +158,7 @@ fn start_failure(error: &StartError, at: Timestamp) -> serde_json::Value {
     serde_json::json!({
         "timestamp": at,
         "level": "ERROR",
-        "message": format!("the function cannot start: {}", chain(error)),
+        "message": format!("the function cannot start: {}", Chain(error)),
         "variable": error.variable(),
     })
 }

@@ -8,6 +8,7 @@ use std::error::Error;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::RequestId;
+use freshjoin_core::chain::Chain;
 
 /// A failed call in one line of text.
 #[derive(Debug, thiserror::Error)]
@@ -28,13 +29,13 @@ impl ServiceFault {
         E: ProvideErrorMetadata + Error + 'static,
     {
         let Some(service) = error.as_service_error() else {
-            return Self::new(chain(error));
+            return Self::new(Chain(error).to_string());
         };
         let text = match (service.code(), service.message()) {
             (Some(code), Some(message)) => format!("{code}: {message}"),
             (Some(code), None) => code.to_owned(),
             (None, Some(message)) => message.to_owned(),
-            (None, None) => chain(error),
+            (None, None) => Chain(error).to_string(),
         };
         let status = status(error).map_or(String::new(), |status| format!("status {status}, "));
         Self::new(format!("{text} ({status}request id {})", error.request_id().unwrap_or("unknown")))
@@ -51,39 +52,4 @@ impl ServiceFault {
 /// The HTTP status, where an answer came.
 pub(crate) fn status<E>(error: &SdkError<E, HttpResponse>) -> Option<u16> {
     error.raw_response().map(|response| response.status().as_u16())
-}
-
-/// An error and its causes, joined by colons. A cause whose text is already there is left out, as many errors print
-/// their source themselves.
-pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let said = cause.to_string();
-        if !text.contains(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        next = cause.source();
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[derive(Debug, thiserror::Error)]
-    #[error("outer")]
-    struct Outer(#[source] Middle);
-
-    #[derive(Debug, thiserror::Error)]
-    #[error("middle: {0}")]
-    struct Middle(#[source] std::io::Error);
-
-    #[test]
-    fn a_chain_says_every_cause_once() {
-        let error = Outer(Middle(std::io::Error::other("connection reset")));
-        assert_eq!(chain(&error), "outer: middle: connection reset");
-    }
 }

@@ -19,6 +19,7 @@ use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use aws_sdk_s3::types::EncodingType;
 use bytes::Bytes;
+use freshjoin_core::chain::Chain;
 use freshjoin_core::location::Location;
 use freshjoin_core::ports::{
     BoxError, ETag, KeyLimits, Listed, LocationError, Object, ObjectStore, Precondition, PutOutcome, StoreError, Stores,
@@ -27,7 +28,7 @@ use freshjoin_core::time::Timestamp;
 use percent_encoding::percent_decode_str;
 
 use crate::config::{has_endpoint, timeouts};
-use crate::fault::{ServiceFault, chain, status};
+use crate::fault::{ServiceFault, status};
 
 /// From this size on a write gets more time, at [`SLOWEST`].
 const LARGE: usize = 4 << 20;
@@ -87,7 +88,7 @@ impl S3Store {
     async fn object(&self, output: GetObjectOutput) -> Result<Object, BoxError> {
         let etag = ETag(output.e_tag.ok_or("the answer has no ETag")?);
         let modified = timestamp(&output.last_modified.ok_or("the answer has no Last-Modified")?);
-        let body = output.body.collect().await.map_err(|error| ServiceFault::new(chain(&error)))?;
+        let body = output.body.collect().await.map_err(|error| ServiceFault::new(Chain(&error).to_string()))?;
         Ok(Object { bytes: body.into_bytes(), etag, modified })
     }
 }
