@@ -82,18 +82,16 @@ pub(super) async fn write(
     if !encoded.dead_letters.is_empty() {
         writes.push((state, dead_letter_key(place.pipeline, place.stream, place.shard, intent), encoded.dead_letters));
     }
-    stream::iter(writes)
-        .map(|(store, key, bytes)| async move { put_always(store, &key, bytes).await })
-        .buffer_unordered(CONCURRENCY)
-        .try_collect()
-        .await
+    // Futures made before the stream sees them: a closure over borrowed stores would make the whole future not `Send`.
+    let writes: Vec<_> = writes.into_iter().map(|(store, key, bytes)| put_always(store, key, bytes)).collect();
+    stream::iter(writes).buffer_unordered(CONCURRENCY).try_collect().await
 }
 
-async fn put_always(store: &dyn ObjectStore, key: &str, bytes: Bytes) -> Result<(), ProcessError> {
+async fn put_always(store: &dyn ObjectStore, key: String, bytes: Bytes) -> Result<(), ProcessError> {
     for _ in 0..ATTEMPTS {
-        if let PutOutcome::Written(_) = store.put(key, bytes.clone(), Precondition::None).await? {
+        if let PutOutcome::Written(_) = store.put(&key, bytes.clone(), Precondition::None).await? {
             return Ok(());
         }
     }
-    Err(ProcessError::Contended(key.into()))
+    Err(ProcessError::Contended(key))
 }
