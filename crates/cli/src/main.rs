@@ -1,1 +1,69 @@
-fn main() {}
+//! `freshjoin`: the join on one machine, without AWS.
+//!
+//! What always holds: data goes to standard output and everything else to standard error. On failure the exit code is 1
+//! and one line on standard error names the cause and the mend; wrong usage is 2.
+
+mod failure;
+mod generate;
+mod references;
+mod run;
+mod tally;
+
+use std::io::{IsTerminal, stderr};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use failure::Failure;
+
+/// Join a stream with reference data that keeps changing.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Arguments),
+    Generate(generate::Arguments),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    log_to_stderr();
+    match execute(arguments.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("freshjoin: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute(command: Command) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let done = runtime.block_on(async {
+        match command {
+            Command::Run(arguments) => run::run(arguments).await,
+            Command::Generate(arguments) => generate::generate(arguments).await,
+        }
+    });
+    // A read of standard input that is still waiting must not keep the process.
+    runtime.shutdown_background();
+    done
+}
+
+/// Warnings and errors by default; `FRESHJOIN_LOG` says otherwise.
+fn log_to_stderr() {
+    #[allow(clippy::disallowed_methods, reason = "the binary owns its environment")]
+    let filter = std::env::var(freshjoin_core::settings::LOG).unwrap_or_else(|_| "warn".into());
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(filter))
+        .with_writer(stderr)
+        .with_ansi(stderr().is_terminal())
+        .with_target(false)
+        .init();
+}

@@ -1,0 +1,144 @@
+//! `freshjoin run`: the same join over local files or standard input, on the embedded stack.
+//!
+//! What always holds: every line is a record; memory is flat, as records are forgotten once they are committed and the
+//! reader waits for room. The same input gives the same objects with the same bytes, save the time in their names.
+//!
+//! On failure what was committed stays in the output; the state of the run is gone with it, so it cannot be resumed.
+
+mod input;
+mod shard;
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use clap::Args;
+use freshjoin_clock::SystemClock;
+use freshjoin_core::batch::{Consumer, ConsumerDeps, ConsumerSettings};
+use freshjoin_core::join::Limits;
+use freshjoin_core::location::Location;
+use freshjoin_core::pipeline::Definition;
+use freshjoin_core::ports::{ObjectStore, Stream};
+use freshjoin_core::settings::AsOf;
+use freshjoin_local::{EmbeddedStream, EmbeddedTables, FsStore, FsStores, PageLimits, SplitStore};
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use crate::failure::Failure;
+use crate::references::{self, ReferenceFile};
+use crate::tally::{Tally, Totals};
+use input::Input;
+
+/// What is read, joined and written at a time: large enough for few objects, small enough for little memory.
+const PAGE: PageLimits = PageLimits { records: 50_000, bytes: 8 << 20 };
+/// A shard holds no more than so many bytes that are not committed.
+const ROOM: usize = 3 * PAGE.bytes;
+/// Where dead letters go, below the output.
+const DEAD_LETTERS: &str = "_dead-letters";
+
+/// Join local files or standard input: the same join, the same output layout, without AWS.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// The pipeline's definition.
+    #[arg(long, value_name = "P.toml")]
+    pipeline: PathBuf,
+    /// A reference's rows: a .jsonl file, or a .csv file with a header. NAME is the table's name, or the object's stem.
+    #[arg(long = "reference", value_name = "NAME=FILE", required = true)]
+    references: Vec<ReferenceFile>,
+    /// The records, one a line; - is standard input.
+    #[arg(long, value_name = "FILE|-")]
+    input: PathBuf,
+    /// A directory that is empty or does not exist.
+    #[arg(long, value_name = "DIR")]
+    output: PathBuf,
+    /// Shards, which go on side by side; lines are dealt to them in turn.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    shards: u32,
+    /// Print the closing summary as one JSON object on standard output.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs to the end of the input.
+pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
+    let started = Instant::now();
+    let mut definition = read_definition(&arguments.pipeline)?;
+    let mirrors = references::load(&mut definition, &arguments.references)?;
+    let input = Input::open(&arguments.input)?;
+    let output = fresh_directory(&arguments.output)?;
+
+    let clock = Arc::new(SystemClock);
+    let scratch = tempfile::tempdir()?;
+    let dead_letters = Arc::new(FsStore::new(arguments.output.join(DEAD_LETTERS)));
+    let state: Arc<dyn ObjectStore> =
+        Arc::new(SplitStore::new(Arc::new(FsStore::new(scratch.path())), "dead-letters/", dead_letters));
+    let stream = Arc::new(EmbeddedStream::new("run", arguments.shards, clock.clone()).with_pages(PAGE));
+    let tally = Arc::new(Tally::default());
+    let deps = ConsumerDeps {
+        state,
+        stores: Arc::new(FsStores::new()),
+        tables: Arc::new(EmbeddedTables::new(mirrors.iter().map(|mirror| mirror.table.clone()))),
+        stream: stream.clone(),
+        clock,
+        observer: tally.clone(),
+    };
+    let limits = Limits { records: PAGE.records, objects: 100_000, bytes: 256 << 20 };
+    let settings = ConsumerSettings { output, as_of: AsOf::Flag, limits };
+    let consumer = Arc::new(Consumer::new(definition, deps, settings));
+
+    let shards: Vec<String> = stream.shards().await?.into_iter().map(|shard| shard.id).collect();
+    let mut work = JoinSet::new();
+    for shard in shards.clone() {
+        work.spawn(shard::consume(stream.clone(), consumer.clone(), shard));
+    }
+    work.spawn(input::feed(input, stream, shards));
+    while let Some(done) = work.join_next().await {
+        // The first failure ends the others: they are dropped with the set.
+        done??;
+    }
+    report(&arguments, tally.totals(), started)
+}
+
+fn read_definition(path: &Path) -> Result<Definition, Failure> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::new(format!("{} cannot be read: {error}", path.display()), "check --pipeline"))?;
+    Definition::parse(&text).map_err(|error| Failure::from(error).while_doing(path.display()))
+}
+
+/// The location of a directory that is made where it does not exist and refused where it is not empty.
+fn fresh_directory(path: &Path) -> Result<Location, Failure> {
+    let refuse = |cause: String| Failure::new(cause, "give --output an empty or new directory");
+    std::fs::create_dir_all(path).map_err(|error| refuse(format!("{}: {error}", path.display())))?;
+    let mut entries = std::fs::read_dir(path).map_err(|error| refuse(format!("{}: {error}", path.display())))?;
+    if entries.next().is_some() {
+        return Err(refuse(format!("{} is not empty", path.display())));
+    }
+    let text = path.to_str().ok_or_else(|| refuse(format!("{} is no UTF-8 text", path.display())))?;
+    Ok(Location::new(text))
+}
+
+fn report(arguments: &Arguments, totals: Totals, started: Instant) -> Result<(), Failure> {
+    let counts = totals.counts;
+    if arguments.json {
+        let summary = json!({
+            "records": counts.records(), "flags": counts.flags, "enriched": counts.enriched,
+            "unmatched": counts.unmatched, "dead_letters": counts.dead_letters, "rows": counts.rows,
+            "objects": totals.objects, "output": arguments.output.display().to_string(),
+        });
+        writeln!(std::io::stdout(), "{summary}")?;
+        return Ok(());
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    eprintln!(
+        "{} records: {} enriched, {} unmatched, {} dead letters; {} rows in {} objects below {} ({seconds:.1} s)",
+        counts.records(),
+        counts.enriched,
+        counts.unmatched,
+        counts.dead_letters,
+        counts.rows,
+        totals.objects,
+        arguments.output.display(),
+    );
+    Ok(())
+}
