@@ -1,5 +1,6 @@
 //! The Kinesis event, read in one pass: base64 is decoded straight into the batch's arena, and nothing else of a record
-//! is copied but its sequence number.
+//! is copied but its sequence number. An event as Lambda writes it takes the hot path of [`scan`](crate::scan); any other
+//! spelling of the same JSON is read by `serde_json`.
 //!
 //! `aws_lambda_events` is not used here: it allocates several times a record and misreads some fractional arrival times.
 
@@ -11,6 +12,8 @@ use freshjoin_core::time::Timestamp;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Error as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
+
+use crate::scan::{self, Found};
 
 /// A Kinesis event: the records of each shard, in the order in which the shards first appear (an event source mapping
 /// sends one).
@@ -34,18 +37,23 @@ impl KinesisEvent {
     /// [`EventError`] with the place of what is wrong.
     pub fn parse(event: &str) -> Result<Self, EventError> {
         let mut into = Self::default();
+        let plain = scan::records(event, |found| into.push(&found, event.len()).ok());
+        if plain.is_some() {
+            return Ok(into);
+        }
+        into = Self::default();
         let mut input = serde_json::Deserializer::from_str(event);
         EventSeed { into: &mut into, size: event.len() }.deserialize(&mut input)?;
         input.end()?;
         Ok(into)
     }
 
-    fn push(&mut self, wire: &Wire<'_>, size: usize) -> Result<(), String> {
+    fn push(&mut self, found: &Found<'_>, size: usize) -> Result<(), String> {
         let (shard, _) =
-            wire.event_id.split_once(':').ok_or_else(|| format!("eventID {:?} names no shard", wire.event_id))?;
+            found.event_id.split_once(':').ok_or_else(|| format!("eventID {:?} names no shard", found.event_id))?;
         if self.stream.is_none() {
             let name =
-                wire.event_source_arn.split_once(":stream/").map(|(_, rest)| rest.split('/').next().unwrap_or(rest));
+                found.event_source_arn.split_once(":stream/").map(|(_, rest)| rest.split('/').next().unwrap_or(rest));
             self.stream = name.map(str::to_owned);
         }
         let place = match self.shards.iter().rposition(|(known, _)| known == shard) {
@@ -56,17 +64,16 @@ impl KinesisEvent {
                 self.shards.len() - 1
             }
         };
-        let kinesis = &wire.kinesis;
-        let arrival = Timestamp::from_epoch_seconds(kinesis.arrival.get())
-            .ok_or_else(|| format!("approximateArrivalTimestamp {} is no time", kinesis.arrival.get()))?;
+        let arrival = Timestamp::from_epoch_seconds(found.arrival)
+            .ok_or_else(|| format!("approximateArrivalTimestamp {} is no time", found.arrival))?;
         let Some((_, records)) = self.shards.get_mut(place) else { return Ok(()) };
-        let sequence = &*kinesis.sequence_number;
+        let sequence = found.sequence;
         if sequence.is_empty() || !sequence.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(format!("sequenceNumber {sequence:?} is no decimal number"));
         }
         records
             .push_with(sequence, arrival, |buffer| {
-                base64_simd::STANDARD.decode_append(kinesis.data.as_bytes(), buffer).map_err(|_| PushError::Base64)
+                base64_simd::STANDARD.decode_append(found.data.as_bytes(), buffer).map_err(|_| PushError::Base64)
             })
             .map_err(|error| format!("record {sequence}: {error}"))
     }
@@ -157,7 +164,14 @@ impl<'de> Visitor<'de> for RecordsSeed<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
         while let Some(wire) = seq.next_element::<Wire<'de>>()? {
-            self.into.push(&wire, self.size).map_err(A::Error::custom)?;
+            let found = Found {
+                sequence: &wire.kinesis.sequence_number,
+                data: &wire.kinesis.data,
+                arrival: wire.kinesis.arrival.get(),
+                event_id: &wire.event_id,
+                event_source_arn: &wire.event_source_arn,
+            };
+            self.into.push(&found, self.size).map_err(A::Error::custom)?;
         }
         Ok(())
     }
@@ -195,6 +209,46 @@ mod tests {
         assert_eq!((first.sequence, first.data, first.arrival.millis()), ("1", &b"Hello"[..], 1_545_084_650_987));
         assert_eq!(event.shards[0].1.get(1).unwrap().data, b"Hi");
         assert_eq!(event.shards[1].1.get(0).unwrap().arrival.millis(), 23_500);
+    }
+
+    /// The records of an event as the slow path reads them.
+    fn slowly(text: &str) -> Result<KinesisEvent, serde_json::Error> {
+        let mut into = KinesisEvent::default();
+        let mut input = serde_json::Deserializer::from_str(text);
+        EventSeed { into: &mut into, size: text.len() }.deserialize(&mut input)?;
+        Ok(into)
+    }
+
+    fn shown(event: &KinesisEvent) -> Vec<(&str, Vec<freshjoin_core::record::Record<'_>>)> {
+        event.shards.iter().map(|(shard, records)| (shard.as_str(), records.iter().collect())).collect()
+    }
+
+    #[test]
+    fn the_hot_path_reads_what_the_slow_path_reads() {
+        let plain = event(&[record("s-0:1", "1", "SGVsbG8=", "1545084650.987"), record("s-1:2", "2", "", "0")]);
+        let compact: String = serde_json::from_str::<serde_json::Value>(&plain).unwrap().to_string();
+        for text in [&plain, &compact] {
+            let mut found = 0;
+            assert!(scan::records(text, |_| Some(found += 1)).is_some(), "the hot path takes it");
+            assert_eq!(found, 2);
+            assert_eq!(shown(&KinesisEvent::parse(text).unwrap()), shown(&slowly(text).unwrap()));
+        }
+        // Any spoiled byte is either no difference to both or an error to both.
+        let mut differing = 0;
+        for at in 0..compact.len() {
+            for byte in [b'"', b'\\', b'{', b'}', b',', b'0', b' ', b'x', b'.'] {
+                let mut spoiled = compact.clone().into_bytes();
+                spoiled[at] = byte;
+                let Ok(spoiled) = String::from_utf8(spoiled) else { continue };
+                let (fast, slow) = (KinesisEvent::parse(&spoiled), slowly(&spoiled));
+                assert_eq!(fast.is_ok(), slow.is_ok(), "{spoiled}");
+                if let (Ok(fast), Ok(slow)) = (fast, slow) {
+                    assert_eq!(shown(&fast), shown(&slow), "{spoiled}");
+                    differing += 1;
+                }
+            }
+        }
+        assert!(differing > 0);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! be finished becomes batch item failures from its first unfinished record on. The cause is logged once, here.
 
 mod event;
+mod scan;
 
 pub use event::{EventError, KinesisEvent};
 

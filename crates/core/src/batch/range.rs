@@ -6,7 +6,7 @@
 use crate::change::{Flag, Version};
 use crate::join::{Encoded, Encoder, Limits, Taken};
 use crate::ports::KeyLimits;
-use crate::record::{Record, Records, is_flag};
+use crate::record::{FlagFinder, Record, Records};
 use crate::reference::{LoadError, Sources};
 use crate::sequence;
 
@@ -82,7 +82,8 @@ impl<'a> Slice<'a> {
 
 /// The places of the flags among a slice's records, rising.
 pub(super) fn flags(slice: Slice<'_>) -> Vec<usize> {
-    slice.iter().enumerate().filter(|(_, record)| is_flag(record.data)).map(|(place, _)| place).collect()
+    let finder = FlagFinder::default();
+    slice.iter().enumerate().filter(|(_, record)| finder.is_flag(record.data)).map(|(place, _)| place).collect()
 }
 
 /// The versions in force over a slice that starts with `version`, every one made readable.

@@ -190,21 +190,35 @@ pub fn parse_object<'a>(names: &FieldNames, text: &'a str, fields: &mut Fields<'
     input.end()
 }
 
-/// Whether a whole plain record is a change flag: a single JSON object whose `freshjoin` begins with `change-flag/`,
-/// however malformed the rest.
-#[must_use]
-pub fn is_flag(data: &[u8]) -> bool {
-    // A flag names itself literally or behind an escape; what has neither is not parsed a second time.
-    if memchr::memmem::find(data, b"change-flag").is_none() && memchr::memchr(b'\\', data).is_none() {
-        return false;
+/// Tells change flags from other records.
+#[derive(Debug)]
+pub struct FlagFinder {
+    marker: memchr::memmem::Finder<'static>,
+}
+
+impl Default for FlagFinder {
+    fn default() -> Self {
+        Self { marker: memchr::memmem::Finder::new("change-flag") }
     }
+}
+
+impl FlagFinder {
+    /// Whether a whole plain record is a change flag: a single JSON object whose `freshjoin` begins with `change-flag/`,
+    /// however malformed the rest.
+    #[must_use]
+    pub fn is_flag(&self, data: &[u8]) -> bool {
+        // A flag names itself literally or behind an escape; what has neither is not parsed a second time.
+        let possible = self.marker.find(data).is_some() || memchr::memchr(b'\\', data).is_some();
+        possible && names_itself_a_flag(data)
+    }
+}
+
+fn names_itself_a_flag(data: &[u8]) -> bool {
     let mut names = FieldNames::default();
     let slot = names.slot("freshjoin");
     let mut fields = Fields::of(&names);
     let Ok(text) = std::str::from_utf8(data) else { return false };
-    let mut input = Deserializer::from_str(text);
-    let single =
-        (ObjectSeed { names: &names, fields: &mut fields }).deserialize(&mut input).is_ok() && input.end().is_ok();
+    let single = parse_object(&names, text, &mut fields).is_ok();
     let named = fields.get(slot).and_then(|raw| serde_json::from_str::<String>(raw).ok());
     single && named.is_some_and(|name| name.starts_with("change-flag/"))
 }

@@ -97,7 +97,7 @@ fn only_a_whole_record_that_is_one_object_can_be_a_flag() {
         r#" {"version":"?","freshjoin":"change-flag/99"} "#,
         r#"{"fresh\u006aoin":"change\u002dflag\/1"}"#,
     ] {
-        assert!(is_flag(yes.as_bytes()), "{yes}");
+        assert!(FlagFinder::default().is_flag(yes.as_bytes()), "{yes}");
     }
     for no in [
         r#"{"freshjoin":"change-file/1"}"#,
@@ -108,6 +108,6 @@ fn only_a_whole_record_that_is_one_object_can_be_a_flag() {
         r#"{"freshjoin":1,"a":"change-flag/"}"#,
         "",
     ] {
-        assert!(!is_flag(no.as_bytes()), "{no}");
+        assert!(!FlagFinder::default().is_flag(no.as_bytes()), "{no}");
     }
 }
