@@ -12,6 +12,8 @@ mod head;
 mod read;
 
 #[cfg(test)]
+mod storm;
+#[cfg(test)]
 mod tests;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -10,9 +10,9 @@ use crate::change::{Change, Origin, RowChange};
 use crate::location::Location;
 use crate::memory::{Fault, Gate, MemoryClock, MemoryStore, MemoryStores, Script};
 
-struct World {
-    clock: MemoryClock,
-    store: MemoryStore,
+pub(super) struct World {
+    pub(super) clock: MemoryClock,
+    pub(super) store: MemoryStore,
 }
 
 /// A process that knows nothing of the log yet.
@@ -23,7 +23,7 @@ struct Process {
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let clock = MemoryClock::at(Timestamp::from_millis(1_790_000_000_000));
         let store = MemoryStores::new(&clock).store(&Location::new("s3://state/p")).unwrap();
         Self { clock, store }
@@ -36,18 +36,21 @@ impl World {
         Process { log, script, gate }
     }
 
-    /// Whose change files there are, after checking that they are contiguous and have an id each.
-    fn writers(&self, after: Version) -> Vec<String> {
+    /// The change files after a version, after checking that they are contiguous.
+    pub(super) fn files(&self, after: Version) -> Vec<ChangeFile> {
         let objects = self.store.objects();
-        let mut files: Vec<_> = objects
-            .iter()
-            .filter_map(|(key, bytes)| Some((version_of(key)?, bytes)))
-            .filter(|(v, _)| *v > after)
+        let found = objects.iter().filter_map(|(key, bytes)| Some((version_of(key)?, bytes)));
+        let files: Vec<_> = found
+            .filter(|(version, _)| *version > after)
+            .map(|(version, bytes)| ChangeFile::decode(version, bytes).unwrap())
             .collect();
-        files.sort_by_key(|(version, _)| *version);
-        let files: Vec<_> =
-            files.into_iter().map(|(version, bytes)| ChangeFile::decode(version, bytes).unwrap()).collect();
         assert!(files.iter().map(|file| file.version).eq(after + 1..=after + files.len() as u64), "a gap");
+        files
+    }
+
+    /// Whose change files these are, after checking that they have an id each.
+    fn writers(&self, after: Version) -> Vec<String> {
+        let files = self.files(after);
         let ids: BTreeSet<_> = files.iter().map(|file| &file.id).collect();
         assert_eq!(ids.len(), files.len(), "an id twice");
         files.into_iter().map(|file| file.origin.source).collect()
@@ -58,7 +61,7 @@ impl World {
     }
 }
 
-fn batch(writer: &str) -> (Origin, Vec<Change>) {
+pub(super) fn batch(writer: &str) -> (Origin, Vec<Change>) {
     let origin = Origin { source: writer.into(), label: "l".into(), range: "1-2".into() };
     let key = RawValue::from_string(r#"{"item":"burger"}"#.into()).unwrap();
     let change = RowChange {
