@@ -216,3 +216,10 @@ async fn a_log_that_cannot_be_trusted_is_an_error() {
     let error = world.handle(&world.deps(false), &event(&[put("7", "burger", "high")])).await.unwrap_err();
     assert!(Chain(&error).to_string().contains("floor.json"), "{error}");
 }
+
+#[test]
+fn the_work_can_be_spawned() {
+    fn spawnable(_: impl Future + Send) {}
+    let world = World::new();
+    spawnable(handle("", &world.deps(true), Timestamp::default()));
+}

@@ -168,3 +168,10 @@ async fn what_hangs_ends_before_the_deadline() {
         assert_eq!(world.clock.now(), deadline.plus_millis(-500), "{operation}");
     }
 }
+
+#[test]
+fn the_work_can_be_spawned() {
+    fn spawnable(_: impl Future + Send) {}
+    let world = World::new();
+    spawnable(handle("", &world.deps(world.script.clone()), Timestamp::default()));
+}
