@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::fmt;
 
+use freshjoin_core::chain::Chain;
+
 /// One line that names the cause and the mend.
 #[derive(Debug)]
 pub(crate) struct Failure(String);
@@ -25,20 +27,10 @@ impl fmt::Display for Failure {
     }
 }
 
-impl<E: Error> From<E> for Failure {
-    /// An error with its sources, as far as its own text does not name them already.
+impl<E: Error + 'static> From<E> for Failure {
+    /// An error with its causes.
     fn from(error: E) -> Self {
-        let mut line = error.to_string();
-        let mut source = error.source();
-        while let Some(cause) = source {
-            let text = cause.to_string();
-            if !line.contains(&text) {
-                line.push_str(": ");
-                line.push_str(&text);
-            }
-            source = cause.source();
-        }
-        Self(one_line(&line))
+        Self(one_line(&Chain(&error).to_string()))
     }
 }
 
@@ -51,21 +43,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_is_one_line_with_its_sources_once() {
-        #[derive(Debug)]
-        struct Outer(std::io::Error);
-        impl fmt::Display for Outer {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("outer\nfailed")
-            }
-        }
-        impl Error for Outer {
-            fn source(&self) -> Option<&(dyn Error + 'static)> {
-                Some(&self.0)
-            }
-        }
-        let failure = Failure::from(Outer(std::io::Error::other("disk\nfull")));
-        assert_eq!(failure.to_string(), "outer failed: disk full");
+    fn a_failure_is_one_line() {
+        assert_eq!(Failure::from(std::io::Error::other("disk\nfull")).to_string(), "disk full");
         assert_eq!(Failure::new("a", "b").while_doing("c").to_string(), "c: a; b");
     }
 }

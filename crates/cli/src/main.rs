@@ -4,6 +4,7 @@
 //! and one line on standard error names the cause and the mend; wrong usage is 2.
 
 mod failure;
+mod functions;
 mod generate;
 mod references;
 mod run;

@@ -1,10 +1,12 @@
 //! What an event source mapping invokes: one execution environment of a function, in this process or a real binary.
 
+use std::error::Error;
 use std::fmt::{self, Debug};
 use std::future::Future;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use freshjoin_core::chain::Chain;
 use freshjoin_core::time::Timestamp;
 
 /// An invocation that gave no answer. The function's work may or may not have happened.
@@ -27,21 +29,10 @@ pub enum InvokeError {
 }
 
 impl InvokeError {
-    /// A handler's error with its whole chain of sources.
+    /// A handler's error with all its causes.
     #[must_use]
-    pub fn thrown(error: &dyn std::error::Error) -> Self {
-        let mut message = error.to_string();
-        let mut source = error.source();
-        while let Some(cause) = source {
-            let text = cause.to_string();
-            // Many errors repeat their source in their own text.
-            if !message.contains(&text) {
-                message.push_str(": ");
-                message.push_str(&text);
-            }
-            source = cause.source();
-        }
-        Self::Thrown { kind: "Error".into(), message }
+    pub fn thrown(error: &(dyn Error + 'static)) -> Self {
+        Self::Thrown { kind: "Error".into(), message: Chain(error).to_string() }
     }
 }
 

@@ -4,9 +4,13 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
+use freshjoin_clock::SystemClock;
+use freshjoin_core::ports::Clock;
 use freshjoin_local::EmbeddedStream;
 use memchr::{memchr_iter, memrchr};
+use tokio::sync::watch;
 
 use crate::failure::Failure;
 
@@ -14,18 +18,21 @@ use super::ROOM;
 
 /// As much is read at a time.
 const BLOCK: usize = 1 << 20;
+/// The wait at the end of a file that may grow.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// An open input and the part of a line that was read last.
 pub(super) struct Input {
     reader: Box<dyn Read + Send>,
     name: String,
     rest: Vec<u8>,
+    grows: bool,
     ended: bool,
 }
 
 impl Input {
-    /// Opens a file, or standard input for `-`.
-    pub(super) fn open(path: &Path) -> Result<Self, Failure> {
+    /// Opens a file, or standard input for `-`. A file that is followed may grow, so its end is not the end.
+    pub(super) fn open(path: &Path, follow: bool) -> Result<Self, Failure> {
         let name = path.display().to_string();
         let reader: Box<dyn Read + Send> = if name == "-" {
             Box::new(std::io::stdin())
@@ -33,10 +40,12 @@ impl Input {
             let opened = File::open(path);
             Box::new(opened.map_err(|error| Failure::new(format!("{name} cannot be read: {error}"), "check --input"))?)
         };
-        Ok(Self { reader, name, rest: Vec::new(), ended: false })
+        let grows = follow && name != "-";
+        Ok(Self { reader, name, rest: Vec::new(), grows, ended: false })
     }
 
-    /// Some whole lines, each with its line feed (which the last line of all may lack); none at the end.
+    /// Some whole lines, each with its line feed (which the last line of all may lack). None at the end, or where there
+    /// is nothing more yet.
     fn block(&mut self) -> Result<Vec<u8>, Failure> {
         let mut block = std::mem::take(&mut self.rest);
         while !self.ended {
@@ -51,6 +60,10 @@ impl Input {
                 read => read.map_err(|error| Failure::new(format!("{}: {error}", self.name), "check --input"))?,
             };
             block.truncate(start + read);
+            if read == 0 && self.grows {
+                self.rest = block;
+                return Ok(Vec::new());
+            }
             self.ended = read == 0;
             // What was there before the read holds no line feed.
             if let Some(last) = block.get(start..).and_then(|new| memrchr(b'\n', new)) {
@@ -72,33 +85,32 @@ fn lines(block: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// Writes the whole input to the shards, waiting for room, and then ends the shards.
-pub(super) async fn feed(mut input: Input, stream: Arc<EmbeddedStream>, shards: Vec<String>) -> Result<(), Failure> {
+/// Writes the input to the shards, waiting for room, until it ends or `stop` becomes true; and then ends the shards.
+pub(super) async fn feed(
+    mut input: Input,
+    stream: Arc<EmbeddedStream>,
+    shards: Vec<String>,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), Failure> {
     let mut turn = 0;
     loop {
-        let read;
-        (input, read) = tokio::task::spawn_blocking(move || {
+        let reading = tokio::task::spawn_blocking(move || {
             let block = input.block();
             (input, block)
-        })
-        .await?;
+        });
+        let read;
+        (input, read) = tokio::select! {
+            read = reading => read?,
+            _ = stop.wait_for(|stop| *stop) => break,
+        };
         let block = read?;
-        if block.is_empty() {
+        if !block.is_empty() {
+            turn = (turn + deal(&stream, &shards, turn, &block).await?) % shards.len().max(1);
+        } else if input.ended {
             break;
+        } else {
+            SystemClock.sleep(LOOK_AGAIN).await;
         }
-        let mut count = 0;
-        for (index, shard) in shards.iter().enumerate() {
-            stream.room(shard, ROOM).await?;
-            // The line that comes next goes to the shard whose turn it is.
-            let skip = (index + shards.len() - turn) % shards.len();
-            let counted = lines(&block).inspect(|_| count += usize::from(index == 0));
-            if index == 0 {
-                stream.append_all(shard, dealt(counted, skip, shards.len()))?;
-            } else {
-                stream.append_all(shard, dealt(lines(&block), skip, shards.len()))?;
-            }
-        }
-        turn = (turn + count) % shards.len();
     }
     for shard in &shards {
         stream.end(shard)?;
@@ -106,6 +118,52 @@ pub(super) async fn feed(mut input: Input, stream: Arc<EmbeddedStream>, shards: 
     Ok(())
 }
 
-fn dealt<'a>(lines: impl Iterator<Item = &'a [u8]>, skip: usize, of: usize) -> impl Iterator<Item = &'a [u8]> {
-    lines.enumerate().filter_map(move |(index, line)| (index % of == skip).then_some(line))
+/// Gives the first line to the shard whose turn it is, and so on. Answers how many lines there were.
+async fn deal(stream: &EmbeddedStream, shards: &[String], turn: usize, block: &[u8]) -> Result<usize, Failure> {
+    let of = shards.len();
+    for (index, shard) in shards.iter().enumerate() {
+        stream.room(shard, ROOM).await?;
+        stream.append_all(shard, lines(block).skip((index + of - turn) % of).step_by(of))?;
+    }
+    Ok(lines(block).count())
+}
+
+#[cfg(test)]
+mod tests {
+    use freshjoin_core::ports::{Position, Stream};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn every_line_is_a_record_and_shards_take_turns() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("in");
+        let long = "x".repeat(3 * BLOCK);
+        std::fs::write(&path, format!("0\n1\n\n{long}\n4\n5")).unwrap();
+        let stream = Arc::new(EmbeddedStream::new("s", 2, Arc::new(SystemClock)));
+        let shards: Vec<String> = stream.shards().await.unwrap().into_iter().map(|shard| shard.id).collect();
+        let (_keep, stop) = watch::channel(false);
+        feed(Input::open(&path, false).unwrap(), stream.clone(), shards.clone(), stop).await.unwrap();
+        let mut lengths = Vec::new();
+        for shard in &shards {
+            let page = stream.read(shard, &Position::TrimHorizon).await.unwrap();
+            assert!(page.next.is_none(), "the shard has ended");
+            lengths.push(page.records.iter().map(|record| record.data.len()).collect::<Vec<_>>());
+        }
+        assert_eq!(lengths, [[1, 0, 1], [1, long.len(), 1]]);
+    }
+
+    #[test]
+    fn a_file_that_is_followed_has_no_end_and_no_half_lines() {
+        use std::io::Write as _;
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        write!(file, "a\nb").unwrap();
+        let mut input = Input::open(file.path(), true).unwrap();
+        assert_eq!(input.block().unwrap(), b"a\n");
+        assert_eq!(input.block().unwrap(), b"");
+        write!(file, "c\nd").unwrap();
+        assert_eq!(input.block().unwrap(), b"bc\n");
+        assert_eq!(input.block().unwrap(), b"");
+        assert!(!input.ended);
+    }
 }

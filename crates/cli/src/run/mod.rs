@@ -5,6 +5,7 @@
 //!
 //! On failure what was committed stays in the output; the state of the run is gone with it, so it cannot be resumed.
 
+mod follow;
 mod input;
 mod shard;
 
@@ -22,7 +23,9 @@ use freshjoin_core::pipeline::Definition;
 use freshjoin_core::ports::{ObjectStore, Stream};
 use freshjoin_core::settings::AsOf;
 use freshjoin_local::{EmbeddedStream, EmbeddedTables, FsStore, FsStores, PageLimits, SplitStore};
+use futures_util::FutureExt;
 use serde_json::json;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::failure::Failure;
@@ -58,6 +61,9 @@ pub(crate) struct Arguments {
     /// Print the closing summary as one JSON object on standard output.
     #[arg(long)]
     json: bool,
+    /// Keep reading a file that grows, and take edits of the reference files as changes, until interrupted.
+    #[arg(long)]
+    follow: bool,
 }
 
 /// Runs to the end of the input.
@@ -65,7 +71,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let started = Instant::now();
     let mut definition = read_definition(&arguments.pipeline)?;
     let mirrors = references::load(&mut definition, &arguments.references)?;
-    let input = Input::open(&arguments.input)?;
+    let input = Input::open(&arguments.input, arguments.follow)?;
     let output = fresh_directory(&arguments.output)?;
 
     let clock = Arc::new(SystemClock);
@@ -76,7 +82,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let stream = Arc::new(EmbeddedStream::new("run", arguments.shards, clock.clone()).with_pages(PAGE));
     let tally = Arc::new(Tally::default());
     let deps = ConsumerDeps {
-        state,
+        state: state.clone(),
         stores: Arc::new(FsStores::new()),
         tables: Arc::new(EmbeddedTables::new(mirrors.iter().map(|mirror| mirror.table.clone()))),
         stream: stream.clone(),
@@ -88,14 +94,40 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let consumer = Arc::new(Consumer::new(definition, deps, settings));
 
     let shards: Vec<String> = stream.shards().await?.into_iter().map(|shard| shard.id).collect();
+    let (stop, stopped) = watch::channel(false);
+    let mut edits = match arguments.follow {
+        true => follow::follow(&mirrors, state, stream.clone(), &stopped),
+        false => JoinSet::new(),
+    };
     let mut work = JoinSet::new();
     for shard in shards.clone() {
-        work.spawn(shard::consume(stream.clone(), consumer.clone(), shard));
+        work.spawn(shard::consume(stream.clone(), consumer.clone(), shard, arguments.follow));
     }
-    work.spawn(input::feed(input, stream, shards));
-    while let Some(done) = work.join_next().await {
-        // The first failure ends the others: they are dropped with the set.
-        done??;
+    work.spawn(input::feed(input, stream, shards, stopped));
+    let interrupted = std::pin::pin!(async {
+        // A run that has an end may be cut off; one that has none ends in order.
+        match arguments.follow {
+            true => tokio::signal::ctrl_c().await,
+            false => std::future::pending().await,
+        }
+    });
+    let mut interrupted = interrupted.fuse();
+    loop {
+        tokio::select! {
+            done = work.join_next() => match done {
+                // The first failure ends the others: they are dropped with the set.
+                Some(done) => done??,
+                None => break,
+            },
+            pressed = &mut interrupted => {
+                pressed?;
+                stop.send_replace(true);
+            }
+        }
+    }
+    stop.send_replace(true);
+    while let Some(ended) = edits.join_next().await {
+        ended?;
     }
     report(&arguments, tally.totals(), started)
 }

@@ -1,26 +1,39 @@
-//! One shard of a run: whole pages are joined and forgotten, until the shard ends.
+//! One shard of a run: its records are joined and forgotten, page by page, until the shard ends.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use freshjoin_clock::SystemClock;
 use freshjoin_core::batch::{Consumer, Progress};
-use freshjoin_core::ports::{Position, Stream};
+use freshjoin_core::ports::{Clock, Position, Stream};
 use freshjoin_local::EmbeddedStream;
 
 use crate::failure::Failure;
 
-/// Consumes a shard to its end. Pages do not depend on how fast the input comes, so neither do the objects.
+/// How long a shard that is followed is left alone where it has nothing new.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// Consumes a shard to its end. Whole pages do not depend on how fast the input comes, so neither do the objects; who
+/// follows wants what is there.
 pub(super) async fn consume(
     stream: Arc<EmbeddedStream>,
     consumer: Arc<Consumer>,
     shard: String,
+    follow: bool,
 ) -> Result<(), Failure> {
     let mut from = Position::TrimHorizon;
     loop {
-        stream.whole_page(&shard).await?;
+        if !follow {
+            stream.whole_page(&shard).await?;
+        }
         let page = stream.read(&shard, &from).await?;
-        if let Some(last) = page.records.last_sequence() {
-            consumer.process(&shard, &page.records, &Progress::default()).await?;
-            stream.trim(&shard, &last)?;
+        match page.records.last_sequence() {
+            Some(last) => {
+                consumer.process(&shard, &page.records, &Progress::default()).await?;
+                stream.trim(&shard, &last)?;
+            }
+            None if page.next.is_some() => SystemClock.sleep(LOOK_AGAIN).await,
+            None => {}
         }
         match page.next {
             Some(next) => from = next,
