@@ -16,8 +16,12 @@ pub struct SequenceNumber(Box<str>);
 /// Compares two sequence numbers given as text.
 #[must_use]
 pub fn compare(left: &str, right: &str) -> Ordering {
-    let (left, right) = (left.trim_start_matches('0'), right.trim_start_matches('0'));
+    let (left, right) = (significant(left), significant(right));
     left.len().cmp(&right.len()).then_with(|| left.cmp(right))
+}
+
+fn significant(text: &str) -> &str {
+    if text.as_bytes().first() == Some(&b'0') { text.trim_start_matches('0') } else { text }
 }
 
 impl SequenceNumber {

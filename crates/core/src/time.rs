@@ -35,25 +35,38 @@ impl Timestamp {
     /// nearest millisecond. `None` if it is not such a number.
     #[must_use]
     pub fn from_epoch_seconds(text: &str) -> Option<Self> {
-        let plain = !text.bytes().any(|b| matches!(b, b'e' | b'E'));
-        if !plain {
-            let seconds: f64 = text.parse().ok()?;
-            let nanos = jiff::SignedDuration::try_from_secs_f64(seconds).ok()?.as_nanos();
-            return Some(Self(i64::try_from((nanos + 500_000).div_euclid(1_000_000)).ok()?));
+        let (negative, digits) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
+        // Seconds and four digits after the point are one whole number of tenths of milliseconds.
+        let (mut tenths, mut whole_digits, mut fraction_digits) = (0_i64, 0, None);
+        for byte in digits.bytes() {
+            match (byte, &mut fraction_digits) {
+                (b'0'..=b'9', Some(4..)) => {}
+                (b'0'..=b'9', fraction) => {
+                    tenths = tenths.checked_mul(10)?.checked_add(i64::from(byte - b'0'))?;
+                    match fraction {
+                        Some(count) => *count += 1,
+                        None => whole_digits += 1,
+                    }
+                }
+                (b'.', None) => fraction_digits = Some(0),
+                (b'e' | b'E', _) => return Self::from_float(text),
+                _ => return None,
+            }
         }
-        let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-        let (negative, digits) = whole.strip_prefix('-').map_or((false, whole), |rest| (true, rest));
-        if !digits.bytes().chain(fraction.bytes()).all(|b| b.is_ascii_digit()) {
+        if whole_digits == 0 {
             return None;
         }
-        let seconds: i64 = digits.parse().ok()?;
-        let mut thousandths = 0;
-        for position in 0..4 {
-            let digit = fraction.as_bytes().get(position).map_or(0, |b| i64::from(b - b'0'));
-            thousandths = thousandths * 10 + digit;
+        for _ in fraction_digits.unwrap_or(0)..4 {
+            tenths = tenths.checked_mul(10)?;
         }
-        let millis = seconds.checked_mul(1000)?.checked_add((thousandths + 5) / 10)?;
+        let millis = (tenths + 5) / 10;
         Some(Self(if negative { -millis } else { millis }))
+    }
+
+    fn from_float(text: &str) -> Option<Self> {
+        let seconds: f64 = text.parse().ok()?;
+        let micros = jiff::SignedDuration::try_from_secs_f64(seconds).ok()?.as_micros();
+        i64::try_from((micros + 500).div_euclid(1000)).ok().map(Self)
     }
 
     /// This point moved by a number of milliseconds, saturating.

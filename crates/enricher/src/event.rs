@@ -49,8 +49,14 @@ impl KinesisEvent {
     }
 
     fn push(&mut self, found: &Found<'_>, size: usize) -> Result<(), String> {
-        let (shard, _) =
-            found.event_id.split_once(':').ok_or_else(|| format!("eventID {:?} names no shard", found.event_id))?;
+        let last = self.shards.last().map_or("", |(shard, _)| shard);
+        let shard = match found.event_id.strip_prefix(last) {
+            Some(rest) if rest.starts_with(':') && !last.is_empty() => last,
+            _ => match found.event_id.split_once(':') {
+                Some((shard, _)) => shard,
+                None => return Err(format!("eventID {:?} names no shard", found.event_id)),
+            },
+        };
         if self.stream.is_none() {
             let name =
                 found.event_source_arn.split_once(":stream/").map(|(_, rest)| rest.split('/').next().unwrap_or(rest));

@@ -11,14 +11,14 @@ use crate::time::Timestamp;
 /// Records of one shard in the order of their sequence numbers.
 #[derive(Clone, Debug, Default)]
 pub struct Records {
+    sequences: String,
     arena: Vec<u8>,
     entries: Vec<Entry>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    start: u32,
-    data_start: u32,
+    sequence_end: u32,
     end: u32,
     arrival: Timestamp,
 }
@@ -43,7 +43,11 @@ impl Records {
     /// Room for so many records of so many bytes in all.
     #[must_use]
     pub fn with_capacity(records: usize, bytes: usize) -> Self {
-        Self { arena: Vec::with_capacity(bytes), entries: Vec::with_capacity(records) }
+        Self {
+            sequences: String::with_capacity(records * 56),
+            arena: Vec::with_capacity(bytes),
+            entries: Vec::with_capacity(records),
+        }
     }
 
     /// Appends a record whose bytes `fill` writes to the end of the buffer it is given.
@@ -57,19 +61,14 @@ impl Records {
         fill: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<(), E> {
         let start = self.arena.len();
-        self.arena.extend_from_slice(sequence.as_bytes());
-        let data_start = self.arena.len();
         let filled = fill(&mut self.arena).and_then(|()| {
             let offset = |at: usize| u32::try_from(at).map_err(|_| BatchTooLarge);
-            Ok(Entry {
-                start: offset(start)?,
-                data_start: offset(data_start)?,
-                end: offset(self.arena.len())?,
-                arrival,
-            })
+            let sequence_end = offset(self.sequences.len() + sequence.len())?;
+            Ok(Entry { sequence_end, end: offset(self.arena.len())?, arrival })
         });
         match filled {
             Ok(entry) => {
+                self.sequences.push_str(sequence);
                 self.entries.push(entry);
                 Ok(())
             }
@@ -107,11 +106,14 @@ impl Records {
     #[must_use]
     pub fn get(&self, index: usize) -> Option<Record<'_>> {
         let entry = self.entries.get(index)?;
-        let sequence = self.arena.get(entry.start as usize..entry.data_start as usize)?;
+        let (sequence_start, start) = match index.checked_sub(1).and_then(|before| self.entries.get(before)) {
+            Some(before) => (before.sequence_end, before.end),
+            None => (0, 0),
+        };
         Some(Record {
-            sequence: std::str::from_utf8(sequence).unwrap_or_default(),
+            sequence: self.sequences.get(sequence_start as usize..entry.sequence_end as usize)?,
             arrival: entry.arrival,
-            data: self.arena.get(entry.data_start as usize..entry.end as usize)?,
+            data: self.arena.get(start as usize..entry.end as usize)?,
         })
     }
 
