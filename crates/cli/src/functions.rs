@@ -6,6 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use freshjoin_change_capture::ChangeCapture;
 use freshjoin_core::sequence::SequenceNumber;
+use freshjoin_enricher::Enricher;
+use freshjoin_flag_injector::FlagInjector;
 use freshjoin_local::{EmbeddedStream, Function, InProcess, InvokeError, MappingObserver};
 use serde::Serialize;
 
@@ -14,6 +16,26 @@ pub(crate) fn change_capture(deps: Arc<ChangeCapture>) -> Arc<dyn Function> {
     Arc::new(InProcess::new("change-capture", move |event: Bytes, deadline| {
         let deps = deps.clone();
         async move { answer(freshjoin_change_capture::handle(text(&event)?, &deps, deadline).await) }
+    }))
+}
+
+/// `flag-injector`, in this process.
+pub(crate) fn flag_injector(deps: Arc<FlagInjector>) -> Arc<dyn Function> {
+    Arc::new(InProcess::new("flag-injector", move |event: Bytes, deadline| {
+        let deps = deps.clone();
+        async move { answer(freshjoin_flag_injector::handle(text(&event)?, &deps, deadline).await) }
+    }))
+}
+
+/// One environment of `enricher`, in this process. It runs as a task of its own, so that environments use all cores.
+pub(crate) fn enricher(deps: Arc<Enricher>) -> Arc<dyn Function> {
+    Arc::new(InProcess::new("enricher", move |event: Bytes, deadline| {
+        let deps = deps.clone();
+        async move {
+            let handled =
+                tokio::spawn(async move { answer(freshjoin_enricher::handle(text(&event)?, &deps, deadline).await) });
+            handled.await.unwrap_or_else(|error| Err(InvokeError::Exited(error.to_string())))
+        }
     }))
 }
 

@@ -3,9 +3,11 @@
 //! What always holds: data goes to standard output and everything else to standard error. On failure the exit code is 1
 //! and one line on standard error names the cause and the mend; wrong usage is 2.
 
+mod demo;
 mod failure;
 mod functions;
 mod generate;
+mod output;
 mod references;
 mod run;
 mod tally;
@@ -29,6 +31,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Arguments),
+    Demo(demo::Arguments),
     Generate(generate::Arguments),
 }
 
@@ -49,6 +52,7 @@ fn execute(command: Command) -> Result<(), Failure> {
     let done = runtime.block_on(async {
         match command {
             Command::Run(arguments) => run::run(arguments).await,
+            Command::Demo(arguments) => demo::demo(arguments).await,
             Command::Generate(arguments) => generate::generate(arguments).await,
         }
     });

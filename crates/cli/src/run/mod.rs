@@ -18,17 +18,17 @@ use clap::Args;
 use freshjoin_clock::SystemClock;
 use freshjoin_core::batch::{Consumer, ConsumerDeps, ConsumerSettings};
 use freshjoin_core::join::Limits;
-use freshjoin_core::location::Location;
 use freshjoin_core::pipeline::Definition;
-use freshjoin_core::ports::{ObjectStore, Stream};
+use freshjoin_core::ports::ObjectStore;
 use freshjoin_core::settings::AsOf;
 use freshjoin_local::{EmbeddedStream, EmbeddedTables, FsStore, FsStores, PageLimits, SplitStore};
 use futures_util::FutureExt;
-use serde_json::json;
+use serde::Serialize;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::failure::Failure;
+use crate::output::{DEAD_LETTERS, fresh_directory};
 use crate::references::{self, ReferenceFile};
 use crate::tally::{Tally, Totals};
 use input::Input;
@@ -37,8 +37,6 @@ use input::Input;
 const PAGE: PageLimits = PageLimits { records: 50_000, bytes: 8 << 20 };
 /// A shard holds no more than so many bytes that are not committed.
 const ROOM: usize = 3 * PAGE.bytes;
-/// Where dead letters go, below the output.
-const DEAD_LETTERS: &str = "_dead-letters";
 
 /// Join local files or standard input: the same join, the same output layout, without AWS.
 #[derive(Debug, Args)]
@@ -64,6 +62,19 @@ pub(crate) struct Arguments {
     /// Keep reading a file that grows, and take edits of the reference files as changes, until interrupted.
     #[arg(long)]
     follow: bool,
+}
+
+/// What `--json` prints; all but rows and objects are sub-records.
+#[derive(Debug, Serialize)]
+struct Summary {
+    records: u64,
+    flags: u64,
+    enriched: u64,
+    unmatched: u64,
+    dead_letters: u64,
+    rows: u64,
+    objects: u64,
+    output: String,
 }
 
 /// Runs to the end of the input.
@@ -93,7 +104,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let settings = ConsumerSettings { output, as_of: AsOf::Flag, limits };
     let consumer = Arc::new(Consumer::new(definition, deps, settings));
 
-    let shards: Vec<String> = stream.shards().await?.into_iter().map(|shard| shard.id).collect();
+    let shards = stream.shard_ids();
     let (stop, stopped) = watch::channel(false);
     let mut edits = match arguments.follow {
         true => follow::follow(&mirrors, state, stream.clone(), &stopped),
@@ -138,27 +149,20 @@ fn read_definition(path: &Path) -> Result<Definition, Failure> {
     Definition::parse(&text).map_err(|error| Failure::from(error).while_doing(path.display()))
 }
 
-/// The location of a directory that is made where it does not exist and refused where it is not empty.
-fn fresh_directory(path: &Path) -> Result<Location, Failure> {
-    let refuse = |cause: String| Failure::new(cause, "give --output an empty or new directory");
-    std::fs::create_dir_all(path).map_err(|error| refuse(format!("{}: {error}", path.display())))?;
-    let mut entries = std::fs::read_dir(path).map_err(|error| refuse(format!("{}: {error}", path.display())))?;
-    if entries.next().is_some() {
-        return Err(refuse(format!("{} is not empty", path.display())));
-    }
-    let text = path.to_str().ok_or_else(|| refuse(format!("{} is no UTF-8 text", path.display())))?;
-    Ok(Location::new(text))
-}
-
 fn report(arguments: &Arguments, totals: Totals, started: Instant) -> Result<(), Failure> {
     let counts = totals.counts;
     if arguments.json {
-        let summary = json!({
-            "records": counts.records(), "flags": counts.flags, "enriched": counts.enriched,
-            "unmatched": counts.unmatched, "dead_letters": counts.dead_letters, "rows": counts.rows,
-            "objects": totals.objects, "output": arguments.output.display().to_string(),
-        });
-        writeln!(std::io::stdout(), "{summary}")?;
+        let summary = Summary {
+            records: counts.records(),
+            flags: counts.flags,
+            enriched: counts.enriched,
+            unmatched: counts.unmatched,
+            dead_letters: counts.dead_letters,
+            rows: counts.rows,
+            objects: totals.objects,
+            output: arguments.output.display().to_string(),
+        };
+        writeln!(std::io::stdout(), "{}", serde_json::to_string(&summary)?)?;
         return Ok(());
     }
     let seconds = started.elapsed().as_secs_f64();

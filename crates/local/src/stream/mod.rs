@@ -108,6 +108,12 @@ impl EmbeddedStream {
         format!("arn:aws:kinesis:local:000000000000:stream/{}", self.name)
     }
 
+    /// The ids of all shards, closed ones included, in the order of their creation.
+    #[must_use]
+    pub fn shard_ids(&self) -> Vec<String> {
+        self.lock().iter().map(|shard| shard.id.clone()).collect()
+    }
+
     /// Writes one record to the shard that owns its partition key.
     ///
     /// # Errors
