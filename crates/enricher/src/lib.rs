@@ -8,16 +8,14 @@ mod scan;
 
 pub use event::{EventError, KinesisEvent};
 
-use std::pin::pin;
-use std::time::Duration;
-
-use freshjoin_core::batch::{Consumer, ConsumerDeps, ConsumerSettings, ProcessError, Progress};
+use freshjoin_core::batch::{Consumer, ConsumerDeps, ConsumerSettings, Progress};
+use freshjoin_core::chain::Chain;
+use freshjoin_core::deadline::within;
 use freshjoin_core::pipeline::{Definition, DefinitionError, Delivery, Source};
 use freshjoin_core::record::Records;
 use freshjoin_core::response::BatchResponse;
 use freshjoin_core::settings::{AsOf, EnricherSettings};
 use freshjoin_core::time::Timestamp;
-use futures_util::future::{Either, select};
 
 /// An event of which nothing was processed; the event source mapping delivers it again.
 #[derive(Debug, thiserror::Error)]
@@ -86,7 +84,7 @@ impl Enricher {
 }
 
 /// So long before the deadline an invocation ends itself, to answer what it has finished.
-const MARGIN: Duration = Duration::from_millis(750);
+const MARGIN_MILLIS: i64 = 750;
 
 /// Processes one event; answers before the deadline.
 ///
@@ -106,46 +104,16 @@ pub async fn handle(event: &str, enricher: &Enricher, deadline: Timestamp) -> Re
 
 /// The first unfinished record of a shard, if any.
 async fn process(enricher: &Enricher, shard: &str, records: &Records, deadline: Timestamp) -> Option<String> {
-    let clock = enricher.consumer.clock();
-    let left = u64::try_from(deadline.millis() - clock.now().millis()).unwrap_or(0);
     let progress = Progress::default();
-    let work = pin!(enricher.consumer.process(shard, records, &progress));
-    let alarm = pin!(clock.sleep(Duration::from_millis(left).saturating_sub(MARGIN)));
-    let unfinished = || {
-        let reached = progress.first_unfinished().map(|sequence| sequence.to_string());
-        reached.or_else(|| records.get(0).map(|record| record.sequence.to_owned()))
+    let work = enricher.consumer.process(shard, records, &progress);
+    let done = within(&**enricher.consumer.clock(), deadline.plus_millis(-MARGIN_MILLIS), work).await;
+    let cause = match &done {
+        Ok(Ok(())) => return None,
+        Ok(Err(error)) => Chain(error).to_string(),
+        Err(out_of_time) => out_of_time.to_string(),
     };
-    match select(work, alarm).await {
-        Either::Left((Ok(()), _)) => None,
-        Either::Left((Err(error), _)) => {
-            let from = unfinished();
-            tracing::error!(
-                shard,
-                from,
-                cause = chain(&error),
-                "the batch is not finished; it will be delivered again"
-            );
-            from
-        }
-        Either::Right(((), _)) => {
-            let from = unfinished();
-            tracing::error!(shard, from, "the batch is not finished in time; it will be delivered again");
-            from
-        }
-    }
-}
-
-/// An error with all its sources, for the log.
-fn chain(error: &ProcessError) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
+    let reached = progress.first_unfinished().map(|sequence| sequence.to_string());
+    let from = reached.or_else(|| records.get(0).map(|record| record.sequence.to_owned()));
+    tracing::error!(shard, from, cause, "the batch is not finished; it will be delivered again");
+    from
 }

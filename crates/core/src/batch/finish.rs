@@ -36,7 +36,8 @@ pub(super) async fn read_again(stream: &dyn Stream, shard: &str, intent: &Intent
             }
         }
         let complete = records.last_sequence().is_some_and(|last| last >= intent.last);
-        from = page.next.filter(|_| !complete && !(page.records.is_empty() && page.at_tip));
+        let ended = page.records.is_empty() && page.at_tip;
+        from = page.next.filter(|_| !(complete || ended));
     }
     let whole = records.get(0).is_some_and(|record| record.sequence == intent.first.as_str())
         && records.last_sequence().as_ref() == Some(&intent.last)

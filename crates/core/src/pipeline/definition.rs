@@ -201,12 +201,13 @@ fn references(refuse: Refuse<'_>, tables: Vec<Spanned<ReferenceTable>>) -> Resul
             let problem = "a reference without join fields";
             return Err(refuse.at(table.on.span().start, problem, "write on = { stream_field = \"reference_field\" }"));
         }
-        let on: Vec<_> = table.on.into_inner().into_iter().map(|(stream, field)| (stream, field)).collect();
-        if let Some((_, twice)) = on.iter().enumerate().find_map(|(index, (_, field))| {
-            on.iter().take(index).any(|(_, earlier)| earlier.get_ref() == field.get_ref()).then_some((index, field))
-        }) {
-            let problem = format!("reference field {:?} is joined twice", twice.get_ref());
-            return Err(refuse.at(twice.span().start, problem, "give each reference field one stream field"));
+        let mut on: Vec<JoinPair> = Vec::new();
+        for (stream, field) in table.on.into_inner() {
+            if on.iter().any(|pair| pair.reference == *field.get_ref()) {
+                let problem = format!("reference field {:?} is joined twice", field.get_ref());
+                return Err(refuse.at(field.span().start, problem, "give each reference field one stream field"));
+            }
+            on.push(JoinPair { stream, reference: field.into_inner() });
         }
         let kind = match table.join.as_ref().map(|join| (join.get_ref().as_str(), join.span().start)) {
             None | Some(("left", _)) => JoinKind::Left,
@@ -216,7 +217,6 @@ fn references(refuse: Refuse<'_>, tables: Vec<Spanned<ReferenceTable>>) -> Resul
                 return Err(refuse.at(at, problem, "use \"left\" or \"inner\""));
             }
         };
-        let on = on.into_iter().map(|(stream, field)| JoinPair { stream, reference: field.into_inner() }).collect();
         references.push(Reference { name, source, on, kind });
     }
     if references.is_empty() {

@@ -12,5 +12,5 @@ mod versioned;
 pub use base::{BaseError, BaseHeader, base_key, read_base};
 pub use bootstrap::{LoadError, Sources};
 pub use library::{Library, Refreshed};
-pub use row::{Projection, Row, RowError};
+pub use row::{Keyed, Projection, Row, RowError};
 pub use versioned::{Effect, VersionedReference};

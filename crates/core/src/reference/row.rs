@@ -31,6 +31,9 @@ pub struct Projection {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row(Box<[u8]>);
 
+/// A row with the join key it is found by, if by any.
+pub type Keyed = (Option<Box<[u8]>>, Row);
+
 const ABSENT: u32 = 1 << 31;
 
 impl Row {
@@ -84,7 +87,7 @@ impl Projection {
     ///
     /// # Errors
     /// [`RowError`] if it is no object or has a string that cannot be decoded in a field that is used.
-    pub fn project(&self, raw: &str) -> Result<(Option<Box<[u8]>>, Row), RowError> {
+    pub fn project(&self, raw: &str) -> Result<Keyed, RowError> {
         let mut fields = Fields::of(&self.names);
         parse_object(&self.names, raw, &mut fields)?;
         let mut key = Vec::new();
