@@ -9,6 +9,7 @@ mod chaos;
 mod faults;
 mod flags;
 mod join;
+mod kill;
 mod oracle;
 mod output;
 mod records;
@@ -35,6 +36,7 @@ fn main() {
         join::trials(&servers),
         records::trials(&servers),
         faults::trials(&servers),
+        kill::trials(&servers),
         chaos::trials(&servers),
         redeploy::trials(&servers),
         reshard::trials(&servers),
