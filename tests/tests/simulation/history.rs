@@ -1,0 +1,141 @@
+//! What happened to the state, watched write by write: what may never change, and the steps that a cursor may take.
+//!
+//! Holds I8 (the log is contiguous, immutable, one id per number) and the cursor's own rules: a range that was decided is
+//! committed before the next one is, whole, at versions that never decrease.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use freshjoin_core::batch::{Cursor, Intent};
+use freshjoin_core::change::{ChangeFile, Version};
+use freshjoin_core::sequence::SequenceNumber;
+
+/// An invariant that does not hold.
+#[derive(Debug)]
+pub struct Violation(pub String);
+
+/// Fails unless it holds.
+macro_rules! holds {
+    ($condition:expr, $($what:tt)+) => {
+        if !$condition {
+            return Err($crate::history::Violation(format!($($what)+)));
+        }
+    };
+}
+pub(crate) use holds;
+
+/// A range that was decided.
+#[derive(Clone, Debug)]
+pub struct Range {
+    pub intent: Intent,
+    /// The version in force before it; `None` for a shard's first.
+    pub before: Option<Version>,
+    /// The head of the log when it was decided.
+    pub head: Version,
+}
+
+/// One shard's cursor.
+#[derive(Clone, Debug)]
+pub struct ShardHistory {
+    pub cursor: Cursor,
+    /// All that were decided, oldest first; all but the one that the cursor has pending are committed.
+    pub ranges: Vec<Range>,
+}
+
+/// The state so far.
+#[derive(Debug, Default)]
+pub struct History {
+    pub files: BTreeMap<Version, (Bytes, ChangeFile)>,
+    /// Definitions and bases.
+    pub fixed: BTreeMap<String, Bytes>,
+    /// By shard.
+    pub shards: BTreeMap<String, ShardHistory>,
+}
+
+impl History {
+    pub fn head(&self) -> Version {
+        self.files.keys().next_back().copied().unwrap_or(0)
+    }
+
+    /// Takes note of an object of the state that may have been written.
+    pub fn observe(&mut self, key: &str, bytes: &Bytes) -> Result<(), Violation> {
+        if key.starts_with("changes/") {
+            return self.file(key, bytes);
+        }
+        if key.starts_with("cursors/") {
+            return self.cursor(key, bytes);
+        }
+        if key.starts_with("snapshots/") || key.starts_with("pipelines/") {
+            let known = self.fixed.entry(key.into()).or_insert_with(|| bytes.clone());
+            holds!(known == bytes, "{key} was altered");
+            return Ok(());
+        }
+        holds!(key.starts_with("dead-letters/"), "unexpected object {key}");
+        Ok(())
+    }
+
+    /// Whether all is still there that was there once.
+    pub fn complete(&self, objects: &BTreeMap<String, Bytes>) -> Result<(), Violation> {
+        for key in self.fixed.keys() {
+            holds!(objects.contains_key(key), "{key} was deleted");
+        }
+        let files = objects.keys().filter(|key| key.starts_with("changes/")).count();
+        holds!(files == self.files.len(), "I8: a change file was deleted");
+        Ok(())
+    }
+
+    fn file(&mut self, key: &str, bytes: &Bytes) -> Result<(), Violation> {
+        let version = freshjoin_core::log::version_of(key);
+        let version = version.ok_or_else(|| Violation(format!("I8: {key} is no change file's key")))?;
+        if let Some((known, _)) = self.files.get(&version) {
+            holds!(known == bytes, "I8: change file {version} was altered");
+            return Ok(());
+        }
+        holds!(version == self.head() + 1, "I8: a gap: change file {version} follows {}", self.head());
+        let file = ChangeFile::decode(version, bytes)
+            .map_err(|error| Violation(format!("I8: change file {version} cannot be read: {error}")))?;
+        self.files.insert(version, (bytes.clone(), file));
+        Ok(())
+    }
+
+    fn cursor(&mut self, key: &str, bytes: &Bytes) -> Result<(), Violation> {
+        let shard = key.rsplit('/').next().and_then(|file| file.strip_suffix(".json")).unwrap_or(key);
+        let cursor = Cursor::decode(bytes).map_err(|error| Violation(format!("{key} cannot be read: {error}")))?;
+        let head = self.head();
+        let Some(known) = self.shards.get_mut(shard) else {
+            let intent = cursor.pending.clone();
+            let intent = intent.ok_or_else(|| Violation(format!("{shard}: its first cursor has no intent")))?;
+            holds!(cursor.committed_through.is_none(), "{shard}: its first cursor has something committed");
+            let ranges = vec![Range { intent, before: None, head }];
+            self.shards.insert(shard.into(), ShardHistory { cursor, ranges });
+            return Ok(());
+        };
+        if known.cursor == cursor {
+            return Ok(());
+        }
+        holds!(cursor.version >= known.cursor.version, "I2: {shard}: the cursor's version falls");
+        match (&known.cursor.pending, &cursor.pending) {
+            (Some(pending), None) => {
+                holds!(cursor.committed_through.as_ref() == Some(&pending.last), "{shard}: not the pending range");
+                holds!(cursor.version == last_version(pending), "{shard}: not the pending range's version");
+            }
+            (None, Some(intent)) => {
+                let through = known.cursor.committed_through.clone();
+                holds!(cursor.committed_through == through, "{shard}: something was committed without an intent");
+                let after = through.is_none_or(|through| SequenceNumber::from(intent.first.as_str()) > through);
+                holds!(after, "I3: {shard}: {} is decided a second time", intent.first);
+                let before = Some(known.cursor.version);
+                known.ranges.push(Range { intent: intent.clone(), before, head });
+            }
+            (was, is) => {
+                return Err(Violation(format!("I3: {shard}: the pending range {was:?} was given up for {is:?}")));
+            }
+        }
+        known.cursor = cursor;
+        Ok(())
+    }
+}
+
+fn last_version(intent: &Intent) -> Version {
+    intent.steps.last().map_or(0, |step| step.version)
+}
