@@ -5,6 +5,7 @@ use std::sync::Arc;
 use aws_sdk_dynamodb::types::AttributeValue;
 use freshjoin_local::function::Function;
 use freshjoin_local::mapping::MappingSettings;
+use freshjoin_tests::fixture::{Mode, Proxy};
 use serde_json::{Value, json};
 
 use crate::oracle::{Reference, folds};
@@ -18,6 +19,9 @@ trials!("capture":
     environments_that_race_agree_on_one_log,
     every_attribute_type_arrives_with_every_digit,
     it_broadcasts_flags_itself_where_it_is_told_to,
+    flags_that_cannot_be_broadcast_fail_no_capture,
+    a_row_deleted_by_its_time_to_live_is_deleted,
+    a_stream_without_new_images_is_refused_with_its_mend,
     an_event_that_is_none_is_an_error_with_its_reason,
 );
 
@@ -145,6 +149,54 @@ async fn it_broadcasts_flags_itself_where_it_is_told_to(servers: Arc<Servers>) {
     world.verify().await;
     let rows = world.rows().await;
     assert!(crate::oracle::of_dish(&rows, "burger").iter().all(|row| row.get("priority") == Some("high")));
+}
+
+async fn flags_that_cannot_be_broadcast_fail_no_capture(servers: Arc<Servers>) {
+    let mut world = World::new(&servers).await;
+    let proxy = Proxy::start(&servers.kinesis()).await;
+    world.deployment.kinesis = proxy.url();
+    let mut variables = world.variables();
+    variables.push(("FRESHJOIN_DIRECT_FLAGS".into(), "true".into()));
+    let capture = world.function_with("change-capture", variables).await;
+    for (n, mode) in [Mode::Answer(400), Mode::Down, Mode::Hang].into_iter().enumerate() {
+        proxy.set(mode.clone());
+        world.table.put("burger", 100, &format!("priority {n}")).await;
+        let records = world.table.records().await;
+        let deadline = world.clock.now().plus_millis(10_000);
+        let answer = capture.invoke(event(&records[records.len() - 1..]), deadline).await.unwrap();
+        let answer: Value = serde_json::from_slice(&answer).unwrap();
+        assert_eq!(answer["batchItemFailures"], json!([]), "{mode:?}");
+        assert_eq!(world.change_files().await.len(), n + 1);
+        assert!(proxy.hits() > 0, "no flag was tried");
+    }
+}
+
+async fn a_row_deleted_by_its_time_to_live_is_deleted(servers: Arc<Servers>) {
+    let world = World::new(&servers).await;
+    let capture = world.function("change-capture").await;
+    world.table.delete("pizza", 100).await;
+    let mut record = world.table.records().await.pop().unwrap();
+    record["userIdentity"] = json!({"type": "Service", "principalId": "dynamodb.amazonaws.com"});
+    let answer = world.invoke(&capture, &json!({"Records": [record]})).await.unwrap();
+    assert_eq!(answer["batchItemFailures"], json!([]));
+    let fold = folds(&crate::oracle::sample(), &world.change_files().await).pop().unwrap();
+    assert!(!fold.contains_key(&("pizza".to_owned(), "100".to_owned())));
+}
+
+async fn a_stream_without_new_images_is_refused_with_its_mend(servers: Arc<Servers>) {
+    let world = World::new(&servers).await;
+    let capture = world.function("change-capture").await;
+    world.table.put("burger", 100, "high").await;
+    let mut record = world.table.records().await.pop().unwrap();
+    record["dynamodb"]["StreamViewType"] = "KEYS_ONLY".into();
+    record["dynamodb"].as_object_mut().unwrap().retain(|name, _| !name.ends_with("Image"));
+    match world.invoke(&capture, &json!({"Records": [record]})).await {
+        Ok(answer) => assert!(!answer["batchItemFailures"].as_array().unwrap().is_empty(), "it was acknowledged"),
+        Err(error) => assert!(error.to_string().contains("NEW_AND_OLD_IMAGES"), "{error}"),
+    }
+    assert_eq!(world.change_files().await.len(), 0);
+    let log = std::fs::read_to_string(world.log("change-capture")).unwrap();
+    assert!(log.contains("NEW_AND_OLD_IMAGES") && log.contains(world.table.name()), "{log}");
 }
 
 async fn an_event_that_is_none_is_an_error_with_its_reason(servers: Arc<Servers>) {

@@ -10,6 +10,7 @@ mod faults;
 mod flags;
 mod join;
 mod kill;
+mod log;
 mod oracle;
 mod output;
 mod records;
@@ -33,6 +34,7 @@ fn main() {
         walkthrough::trials(&servers),
         capture::trials(&servers),
         flags::trials(&servers),
+        log::trials(&servers),
         join::trials(&servers),
         records::trials(&servers),
         faults::trials(&servers),

@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
+use freshjoin_core::ports::Precondition;
+use freshjoin_local::mapping::MappingSettings;
 use freshjoin_local::runtime_api::Environment;
 
 use crate::trials;
-use crate::world::{Servers, World};
+use crate::world::{DISHES, Servers, World};
 
 trials!("start":
     a_missing_or_wrong_variable_is_named,
     a_wrong_definition_is_refused_with_its_mend,
+    a_definition_may_be_text_a_file_or_an_object,
 );
 
 /// Starts it and waits for its end; everything that it wrote.
@@ -60,4 +63,22 @@ async fn a_wrong_definition_is_refused_with_its_mend(servers: Arc<Servers>) {
         let words = last_words(&world, "enricher", world.variables()).await;
         assert!(words.contains(word), "{to} said: {words}");
     }
+}
+
+async fn a_definition_may_be_text_a_file_or_an_object(servers: Arc<Servers>) {
+    let mut world = World::new(&servers).await;
+    let text = world.deployment.pipeline.clone();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("orders.toml");
+    std::fs::write(&file, &text).unwrap();
+    let object = world.open(&format!("s3://{}", world.bucket));
+    drop(object.put("definitions/orders.toml", text.clone().into(), Precondition::None).await.unwrap());
+    let (mapping, _) = world.mapping(&[], MappingSettings::default());
+    for definition in [text, file.to_str().unwrap().into(), format!("s3://{}/definitions/orders.toml", world.bucket)] {
+        world.deployment.pipeline = definition;
+        mapping.deploy(vec![world.function("enricher").await]);
+        world.order(20, &DISHES).await;
+        mapping.drain().await.unwrap();
+    }
+    world.verify().await;
 }
