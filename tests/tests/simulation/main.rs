@@ -6,6 +6,7 @@
 
 mod check;
 mod definitions;
+mod delivery;
 mod environment;
 mod events;
 mod faults;
@@ -13,6 +14,7 @@ mod history;
 mod mapping;
 mod model;
 mod orders;
+mod outside;
 mod rng;
 mod schedule;
 mod table;

@@ -65,7 +65,7 @@ impl Orders {
     fn objects(&mut self, rng: &mut Rng) -> (Vec<u8>, Vec<Sub>) {
         let mut bytes = Vec::new();
         let mut subs = Vec::new();
-        let separator = rng.pick(&[&b"\n"[..], b" ", b"", b"\r\n\n"]);
+        let separator = [&b"\n"[..], b" ", b"", b"\r\n\n"][rng.below(4)];
         for _ in 0..rng.between(2, 4) {
             let order = self.order(rng);
             let text = if rng.chance(300) { format!("{order:#}") } else { order.to_string() };

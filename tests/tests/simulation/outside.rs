@@ -1,0 +1,89 @@
+//! What others do meanwhile: producers, forgers, operators.
+
+use freshjoin_core::change::{Flag, Version};
+use freshjoin_core::ports::{PutEntry, Shard, Stream};
+
+use crate::environment::Deployment;
+use crate::schedule::{Run, limits, now, shards};
+
+impl Run {
+    pub fn put_orders(&mut self) {
+        for _ in 0..self.rng.between(1, 4) {
+            let data = self.orders.draw(&mut self.rng);
+            self.put(data);
+            if self.rng.chance(20) {
+                // A producer that did not hear the answer.
+                let (data, _) = self.orders.known.iter().next_back().expect("there is one");
+                self.put(data.clone());
+            }
+        }
+    }
+
+    pub fn put(&mut self, data: Vec<u8>) {
+        let partition_key = self.rng.below(1_000_000).to_string();
+        let entry = PutEntry { data: data.into(), partition_key, explicit_hash_key: None };
+        let answers = now(self.world.stream.put(&[entry])).expect("nothing fails here");
+        assert!(answers.iter().all(Result::is_ok));
+        self.lengths.clear();
+    }
+
+    /// Flags that nobody of ours wrote: some true, most not.
+    pub fn forge(&mut self) {
+        let head = self.history.head();
+        let version = self.rng.below(head as usize + 4) as Version;
+        let bytes = self.history.files.get(&version).map(|(bytes, _)| bytes.clone()).unwrap_or_default();
+        let data = match self.rng.below(8) {
+            0 => br#"{"freshjoin":"change-flag/1"}"#.to_vec(),
+            1 => br#"{"freshjoin":"change-flag/2","version":1,"digest":"sha256:00"}"#.to_vec(),
+            2 => br#"{"freshjoin":"change-flag/1","version":-1,"digest":"sha256:00"}"#.to_vec(),
+            3 => Flag::of(Version::MAX, b"x").encode().expect("it encodes"),
+            4 | 5 => Flag::of(version, b"forged").encode().expect("it encodes"),
+            _ => Flag::of(version, &bytes).encode().expect("it encodes"),
+        };
+        self.world.trace.note(format_args!("forged {}", String::from_utf8_lossy(&data)));
+        self.put(data);
+    }
+
+    pub fn kill(&mut self) {
+        if !self.environments.is_empty() {
+            let environment = self.rng.pick(&self.environments);
+            self.world.trace.note(format_args!("{} is killed", environment.name));
+            environment.kill();
+        }
+        self.environments.retain(|environment| environment.busy > 0 || !environment.is_dead());
+    }
+
+    pub fn redeploy(&mut self) {
+        let last = self.deployments[self.deployments.len() - 1];
+        let deployment = Deployment {
+            definition: self.rng.below(self.world.definitions.len()),
+            output: if self.rng.chance(500) { "s3://out/a" } else { "s3://out/b" },
+            limits: limits(&mut self.rng),
+            ..last
+        };
+        self.world.trace.note(format_args!("deployed {}: {deployment:?}", self.deployments.len()));
+        self.deployments.push(deployment);
+    }
+
+    /// Environments of older deployments go away.
+    pub fn retire(&mut self) {
+        let newest = self.deployments.len() - 1;
+        self.environments.retain(|environment| environment.busy > 0 || environment.deployed == newest);
+    }
+
+    pub fn reshard(&mut self) {
+        let mut open: Vec<Shard> = self.shards.iter().filter(|shard| shard.open).cloned().collect();
+        open.sort_by_key(|shard| shard.starting_hash_key.parse::<u128>().unwrap_or_default());
+        if open.len() < 5 && self.rng.chance(500) {
+            let parent = self.rng.pick(&open).id.clone();
+            let children = self.world.stream.split(&parent).expect("it is open");
+            self.world.trace.note(format_args!("{parent} splits into {children:?}"));
+        } else if open.len() > 1 {
+            let place = self.rng.below(open.len() - 1);
+            let (lower, upper) = (&open[place].id, &open[place + 1].id);
+            let child = self.world.stream.merge(lower, upper).expect("they are neighbours");
+            self.world.trace.note(format_args!("{lower} and {upper} merge into {child}"));
+        }
+        self.shards = shards(&self.world);
+    }
+}
