@@ -12,7 +12,7 @@ mod references;
 mod run;
 mod tally;
 
-use std::io::{IsTerminal, stderr};
+use std::io::{IsTerminal, Write, stderr};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -41,7 +41,8 @@ fn main() -> ExitCode {
     match execute(arguments.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("freshjoin: {failure}");
+            // Where standard error is closed, the exit code has to do.
+            drop(writeln!(stderr(), "freshjoin: {failure}"));
             ExitCode::FAILURE
         }
     }

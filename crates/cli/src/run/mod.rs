@@ -166,7 +166,8 @@ fn report(arguments: &Arguments, totals: Totals, started: Instant) -> Result<(),
         return Ok(());
     }
     let seconds = started.elapsed().as_secs_f64();
-    eprintln!(
+    writeln!(
+        std::io::stderr(),
         "{} records: {} enriched, {} unmatched, {} dead letters; {} rows in {} objects below {} ({seconds:.1} s)",
         counts.records(),
         counts.enriched,
@@ -175,6 +176,6 @@ fn report(arguments: &Arguments, totals: Totals, started: Instant) -> Result<(),
         counts.rows,
         totals.objects,
         arguments.output.display(),
-    );
+    )?;
     Ok(())
 }
