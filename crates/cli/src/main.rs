@@ -12,7 +12,7 @@ mod references;
 mod run;
 mod tally;
 
-use std::io::{IsTerminal, Write, stderr};
+use std::io::{Write, stderr};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -69,7 +69,7 @@ fn log_to_stderr() {
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(filter))
         .with_writer(stderr)
-        .with_ansi(stderr().is_terminal())
+        .with_ansi(false)
         .with_target(false)
         .init();
 }

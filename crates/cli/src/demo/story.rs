@@ -164,7 +164,7 @@ impl Story {
         }
         writeln!(out)?;
         if let (Some(before), Some(after)) = &self.switch {
-            writeln!(out, "  before      {before}\n  after       {after}")?;
+            writeln!(out, "  before      {}\n  after       {}", abridged(before), abridged(after))?;
         }
         writeln!(out, "  output      {}\n", summary.output)?;
         Ok(())
