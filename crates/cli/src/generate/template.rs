@@ -49,7 +49,7 @@ impl Template {
 /// What follows `{{`: the helper, and what comes after its `}}`.
 fn placeholder(text: &str) -> Result<(Helper, &str), String> {
     let shown = || text.chars().take(40).collect::<String>();
-    let name_end = text.find(|c: char| c == '(' || c == '}').ok_or_else(|| format!("an unclosed {{{{{}", shown()))?;
+    let name_end = text.find(['(', '}']).ok_or_else(|| format!("an unclosed {{{{{}", shown()))?;
     let (name, rest) = text.split_at(name_end);
     let name = name.trim();
     let Some(arguments) = rest.strip_prefix('(') else {
