@@ -246,16 +246,16 @@ impl Buffers {
     }
 
     fn dead_letter(&mut self, shard: &str, record: Record<'_>, number: u32, reason: &str, data: &[u8]) {
-        let line = serde_json::json!({
-            "shard": shard,
-            "sequence": record.sequence,
-            "sub_sequence": number,
-            "arrival": record.arrival.to_string(),
-            "reason": reason,
-            "data": base64_simd::STANDARD.encode_to_string(data),
-        });
-        self.dead_letters.extend_from_slice(line.to_string().as_bytes());
-        self.dead_letters.push(b'\n');
+        let text = |text: &str| serde_json::Value::from(text);
+        let (shard, sequence, reason) = (text(shard), text(record.sequence), text(reason));
+        let data = base64_simd::STANDARD.encode_to_string(data);
+        // Written by hand: the members' order must not depend on how a JSON library was built.
+        let line = format!(
+            "{{\"shard\":{shard},\"sequence\":{sequence},\"sub_sequence\":{number},\"arrival\":\"{}\",\
+             \"reason\":{reason},\"data\":\"{data}\"}}\n",
+            record.arrival
+        );
+        self.dead_letters.extend_from_slice(line.as_bytes());
         self.counts.dead_letters += 1;
     }
 }
