@@ -25,7 +25,7 @@ use super::engine::Engine;
 use super::error::ProcessError;
 use super::finish::{Place, read_again, write};
 use super::pin;
-use super::range::{Encoding, Slice, encode, flags, steps};
+use super::range::{Encoding, Slice, decide, encode, flags};
 use super::report::{BatchReport, Observer};
 
 /// What a consumer works with.
@@ -171,7 +171,8 @@ impl Consumer {
         progress: &Progress,
     ) -> Result<(), ProcessError> {
         let key = cursor_key(&self.engine.definition.name, &stream.name, shard);
-        let mut held = self.read_cursor(&key, stream).await?;
+        let mut stream = stream.clone();
+        let mut held = self.read_cursor(&key, &mut stream).await?;
         let mut lost_swaps = 0;
         loop {
             let committed = |sequence: &str| held.cursor.as_ref().is_some_and(|cursor| cursor.has_committed(sequence));
@@ -179,15 +180,15 @@ impl Consumer {
             let Some(first) = rest.first() else { return Ok(()) };
             progress.reached(first.sequence);
             let done = match held.cursor.as_ref().filter(|cursor| cursor.pending.is_some()) {
-                Some(cursor) => self.finish_pending(stream, shard, &key, cursor.clone(), &held, all).await?,
-                None => self.begin(stream, shard, &key, &held, rest).await?,
+                Some(cursor) => self.finish_pending(&stream, shard, &key, cursor.clone(), &held, all).await?,
+                None => self.begin(&stream, shard, &key, &held, rest).await?,
             };
             held = match done {
                 Some(held) => held,
                 None if lost_swaps == ATTEMPTS => return Err(ProcessError::Contended(key)),
                 None => {
                     lost_swaps += 1;
-                    self.read_cursor(&key, stream).await?
+                    self.read_cursor(&key, &mut stream).await?
                 }
             };
         }
@@ -221,23 +222,24 @@ impl Consumer {
         }
         engine.ensure(sources, version).await?;
         let flags = flags(rest);
-        let steps = steps(engine, sources, &*self.deps.observer, shard, rest, &flags, version).await?;
+        let decided = decide(engine, sources, rest, &flags, version).await?;
         let output = self.deps.stores.open(&self.settings.output)?;
-        let encoding =
-            Encoding { shard, steps: &steps, flags: &flags, keys: output.limits(), limits: self.settings.limits };
-        let Some((encoded, taken)) = encode(engine, rest, encoding).await else { return Ok(None) };
+        let (keys, limits) = (output.limits(), self.settings.limits);
+        let encoding = Encoding { shard, steps: &decided.steps, flags: &flags, keys, limits };
+        let Some((encoded, taken)) = encode(engine, decided.slice, encoding).await else { return Ok(None) };
         let Some(last) = taken.checked_sub(1).and_then(|place| rest.get(place)) else { return Ok(None) };
         let intent = Intent {
             first: first.sequence.into(),
             last: last.sequence.into(),
             records: taken as u64,
-            steps: steps.into_iter().filter(|step| step.from <= last.sequence.into()).collect(),
+            steps: decided.steps_through(last.sequence),
             definition: engine.definition.digest.clone(),
             output: self.settings.output.clone(),
         };
         let before = held.cursor.clone().unwrap_or_else(|| Cursor::new(stream, version, self.settings.output.clone()));
         let pending = before.with_pending(intent);
         let Some(held) = self.swap(key, &pending, held.etag.as_ref()).await? else { return Ok(None) };
+        decided.tell(&*self.deps.observer, shard, taken);
         if before.committed_through.is_none() {
             // A pin counts only if the floor, read after it was written, has not passed it.
             let floor = self.log.floor().await?;
@@ -275,8 +277,8 @@ impl Consumer {
         let flags = flags(slice);
         let encoding =
             Encoding { shard, steps: &intent.steps, flags: &flags, keys: output.limits(), limits: Limits::NONE };
-        for step in [intent.first_version(), intent.last_version()] {
-            engine.ensure(self.sources(), step).await?;
+        for step in &intent.steps {
+            engine.ensure(self.sources(), step.version).await?;
         }
         let Some((encoded, _)) = encode(&engine, slice, encoding).await else { return Ok(None) };
         self.carry_out(stream, shard, key, cursor, held, encoded, true).await
@@ -335,17 +337,18 @@ impl Consumer {
             progress.reached(first.sequence);
             engine.ensure(sources, version).await?;
             let flags = flags(rest);
-            let steps = steps(engine, sources, &*self.deps.observer, shard, rest, &flags, version).await?;
+            let decided = decide(engine, sources, rest, &flags, version).await?;
             let output = self.deps.stores.open(&self.settings.output)?;
             let keys = output.limits();
-            let encoding = Encoding { shard, steps: &steps, flags: &flags, keys, limits: self.settings.limits };
-            let Some((encoded, taken)) = encode(engine, rest, encoding).await else { continue };
+            let (steps, limits) = (&decided.steps, self.settings.limits);
+            let encoding = Encoding { shard, steps, flags: &flags, keys, limits };
+            let Some((encoded, taken)) = encode(engine, decided.slice, encoding).await else { continue };
             let Some(last) = taken.checked_sub(1).and_then(|place| rest.get(place)) else { continue };
             let intent = Intent {
                 first: first.sequence.into(),
                 last: last.sequence.into(),
                 records: taken as u64,
-                steps: steps.into_iter().filter(|step| step.from <= last.sequence.into()).collect(),
+                steps: decided.steps_through(last.sequence),
                 definition: engine.definition.digest.clone(),
                 output: self.settings.output.clone(),
             };
@@ -353,6 +356,7 @@ impl Consumer {
             let (pipeline, extension) = (engine.definition.name.as_str(), engine.definition.output.format.extension());
             let place = Place { pipeline, stream: &stream.name, shard, extension };
             write(&*self.deps.state, &*output, place, &intent, encoded).await?;
+            decided.tell(&*self.deps.observer, shard, taken);
             version = version.max(intent.last_version());
             rest = rest.from(rest.start() + taken);
             let (first, last) = (intent.first, intent.last);
@@ -377,19 +381,31 @@ impl Consumer {
         }
     }
 
-    async fn read_cursor(&self, key: &str, stream: &StreamDescription) -> Result<Held, ProcessError> {
-        let Some(object) = self.deps.state.get(key).await? else { return Ok(Held { cursor: None, etag: None }) };
-        let cursor =
-            Cursor::decode(&object.bytes).map_err(|source| ProcessError::Cursor { key: key.into(), source })?;
-        if cursor.stream_created != stream.created {
+    /// The cursor of this stream's shard. Where there is none, the stream has just been asked which one it is: a memory
+    /// of an earlier stream of this name would start a shard over that others have begun.
+    async fn read_cursor(&self, key: &str, stream: &mut StreamDescription) -> Result<Held, ProcessError> {
+        let object = self.deps.state.get(key).await?;
+        let found = match &object {
+            Some(object) => {
+                Some(Cursor::decode(&object.bytes).map_err(|source| ProcessError::Cursor { key: key.into(), source })?)
+            }
+            None => None,
+        };
+        let etag = object.map(|object| object.etag);
+        let is_of =
+            |stream: &StreamDescription| found.as_ref().is_some_and(|cursor| cursor.stream_created == stream.created);
+        if !is_of(stream) {
+            *stream = self.describe().await?;
+        }
+        if found.is_some() && !is_of(stream) {
             tracing::warn!(
                 key,
                 stream = stream.name,
                 "the cursor is of an earlier stream of this name: starting afresh at the oldest record"
             );
-            return Ok(Held { cursor: None, etag: Some(object.etag) });
+            return Ok(Held { cursor: None, etag });
         }
-        Ok(Held { cursor: Some(cursor), etag: Some(object.etag) })
+        Ok(Held { cursor: found, etag })
     }
 
     /// The engine of a definition by its digest: this consumer's own, or one that an earlier deployment left behind.
@@ -419,6 +435,11 @@ impl Consumer {
         {
             return Ok(description);
         }
+        self.describe().await
+    }
+
+    async fn describe(&self) -> Result<StreamDescription, ProcessError> {
+        let now = self.deps.clock.now();
         let description = self.deps.stream.describe().await?;
         *self.stream.lock().unwrap_or_else(PoisonError::into_inner) = Some((description.clone(), now));
         Ok(description)

@@ -28,7 +28,10 @@ const LIBRARIES: usize = 2;
 /// What became of a flag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Honour {
+    /// It announces a version that can be read now.
     Yes,
+    /// It is true, but announces a version beyond the limit: nothing was loaded.
+    Beyond,
     No(IgnoredFlag),
 }
 
@@ -56,9 +59,10 @@ impl Engine {
         let references: Vec<_> = references.into_iter().zip(self.plan.projections()).collect();
         let library = Library::load(sources, &references).await?;
         let mut libraries = self.libraries.write().await;
+        // The new one is always kept: whoever asked for it is behind the others.
+        libraries.truncate(LIBRARIES - 1);
         libraries.push(library);
         libraries.sort_by_key(|library| std::cmp::Reverse(library.head()));
-        libraries.truncate(LIBRARIES);
         Ok(())
     }
 
@@ -113,7 +117,7 @@ impl Engine {
         }
     }
 
-    /// Makes what a flag announces readable, if the log has it as the flag says.
+    /// Makes what a flag announces readable, if the log has it as the flag says and it is not beyond `limit`.
     ///
     /// # Errors
     /// [`LoadError`] where the log could not be read; never taken for "unknown".
@@ -121,14 +125,22 @@ impl Engine {
         &self,
         sources: Sources<'_>,
         flag: &Flag,
+        limit: Version,
         head: &mut Option<Version>,
     ) -> Result<Honour, LoadError> {
         let known = {
             let libraries = self.libraries.read().await;
             libraries.iter().find_map(|library| library.digest(flag.version).map(|digest| digest == flag.digest))
         };
-        if let Some(same) = known {
-            return Ok(if same { Honour::Yes } else { Honour::No(IgnoredFlag::OtherDigest) });
+        match known {
+            Some(false) => return Ok(Honour::No(IgnoredFlag::OtherDigest)),
+            Some(true) if flag.version > limit => return Ok(Honour::Beyond),
+            Some(true) => {
+                // What knows its digest may have forgotten its rows.
+                self.ensure(sources, flag.version).await?;
+                return Ok(Honour::Yes);
+            }
+            None => {}
         }
         if head.is_some_and(|head| flag.version > head) || flag.version == 0 {
             return Ok(Honour::No(IgnoredFlag::Unknown));
@@ -136,6 +148,9 @@ impl Engine {
         // A flag may name any number: only its own file is looked at before it is believed.
         match sources.log.read(flag.version).await {
             Ok(Some((file, bytes))) if crate::change::digest(&bytes) == flag.digest => {
+                if flag.version > limit {
+                    return Ok(Honour::Beyond);
+                }
                 self.advance(sources, flag.version, Some((file, bytes))).await?;
                 Ok(Honour::Yes)
             }

@@ -13,6 +13,8 @@ mod finish;
 mod pin;
 mod range;
 mod report;
+#[cfg(test)]
+mod tests;
 
 pub use consumer::{Consumer, ConsumerDeps, ConsumerSettings, Progress};
 pub use cursor::{Cursor, CursorError, Intent, Step, cursor_key, definition_key};

@@ -7,7 +7,7 @@ use crate::change::{Flag, Version};
 use crate::join::{Encoded, Encoder, Limits, Taken};
 use crate::ports::KeyLimits;
 use crate::record::{FlagFinder, Record, Records};
-use crate::reference::{LoadError, Sources};
+use crate::reference::{LoadError, RING, Sources};
 use crate::sequence;
 
 use super::cursor::Step;
@@ -30,6 +30,11 @@ impl<'a> Slice<'a> {
     /// Without what comes before a place.
     pub(super) fn from(self, start: usize) -> Self {
         Self { start: start.clamp(self.start, self.end), ..self }
+    }
+
+    /// Without what comes from a place on, counted from the slice's start.
+    fn to(self, place: usize) -> Self {
+        Self { end: (self.start + place).clamp(self.start, self.end), ..self }
     }
 
     /// The records from one to another, both included; `None` unless both are there.
@@ -86,39 +91,71 @@ pub(super) fn flags(slice: Slice<'_>) -> Vec<usize> {
     slice.iter().enumerate().filter(|(_, record)| finder.is_flag(record.data)).map(|(place, _)| place).collect()
 }
 
+/// What is to be done with a slice, before it is encoded.
+#[derive(Debug)]
+pub(super) struct Decided<'a> {
+    /// The slice, ended before the first flag whose version could not be remembered together with the first one.
+    pub(super) slice: Slice<'a>,
+    /// The versions in force over it.
+    pub(super) steps: Vec<Step>,
+    ignored: Vec<(usize, IgnoredFlag)>,
+}
+
+impl Decided<'_> {
+    /// Tells of the ignored flags among the first so many records.
+    pub(super) fn tell(&self, observer: &dyn Observer, shard: &str, taken: usize) {
+        for (place, why) in self.ignored.iter().filter(|(place, _)| *place < taken) {
+            if let Some(record) = self.slice.get(*place) {
+                observer.ignored(shard, record.sequence, *why);
+            }
+        }
+    }
+
+    /// The versions in force up to a record.
+    pub(super) fn steps_through(&self, last: &str) -> Vec<Step> {
+        self.steps.iter().filter(|step| sequence::compare(step.from.as_str(), last).is_le()).cloned().collect()
+    }
+}
+
 /// The versions in force over a slice that starts with `version`, every one made readable.
 ///
 /// # Errors
 /// [`LoadError`] where a flag could be neither honoured nor refuted.
-pub(super) async fn steps(
+pub(super) async fn decide<'a>(
     engine: &Engine,
     sources: Sources<'_>,
-    observer: &dyn Observer,
-    shard: &str,
-    slice: Slice<'_>,
+    slice: Slice<'a>,
     flags: &[usize],
     version: Version,
-) -> Result<Vec<Step>, LoadError> {
-    let Some(first) = slice.first() else { return Ok(Vec::new()) };
-    let mut steps = vec![Step { from: first.sequence.into(), version }];
-    let (mut in_force, mut head) = (version, None);
-    for record in flags.iter().filter_map(|place| slice.get(*place)) {
+) -> Result<Decided<'a>, LoadError> {
+    let mut steps: Vec<_> =
+        slice.first().into_iter().map(|first| Step { from: first.sequence.into(), version }).collect();
+    let mut ignored = Vec::new();
+    let (mut in_force, mut head, mut limit) = (version, None, version.saturating_add(RING));
+    for (place, record) in flags.iter().filter_map(|place| Some((*place, slice.get(*place)?))) {
         let Ok(flag) = Flag::decode(record.data) else {
-            observer.ignored(shard, record.sequence, IgnoredFlag::Malformed);
+            ignored.push((place, IgnoredFlag::Malformed));
             continue;
         };
         if flag.version <= in_force {
             continue;
         }
-        match engine.honour(sources, &flag, &mut head).await? {
+        let first = place == 0;
+        match engine.honour(sources, &flag, if first { Version::MAX } else { limit }, &mut head).await? {
             Honour::Yes => {
                 in_force = flag.version;
+                if first {
+                    // Nothing is joined with the version before it.
+                    steps.clear();
+                    limit = in_force.saturating_add(RING);
+                }
                 steps.push(Step { from: record.sequence.into(), version: in_force });
             }
-            Honour::No(why) => observer.ignored(shard, record.sequence, why),
+            Honour::Beyond => return Ok(Decided { slice: slice.to(place), steps, ignored }),
+            Honour::No(why) => ignored.push((place, why)),
         }
     }
-    Ok(steps)
+    Ok(Decided { slice, steps, ignored })
 }
 
 /// What a range is encoded by.

@@ -13,10 +13,11 @@ use super::versioned::{Effect, VersionedReference};
 use crate::change::{Change, ChangeFile, ObjectChange, Version, digest};
 use crate::log::ReadError;
 
-/// So many ended rows are kept for shards that are behind, before the oldest are forgotten.
-const HISTORY: usize = 65_536;
-/// So many versions stay addressable at least.
-const RING: Version = 1_024;
+/// So many ended rows are kept for shards that are behind, before the oldest are forgotten. Few under test, so that
+/// forgetting is tested too.
+const HISTORY: usize = if cfg!(test) { 16 } else { 65_536 };
+/// So many versions below the head stay addressable at least.
+pub(crate) const RING: Version = if cfg!(test) { 8 } else { 1_024 };
 
 /// Reference data at a range of versions.
 #[derive(Debug)]
@@ -125,6 +126,9 @@ impl Library {
             self.head = file.version;
             done.files += 1;
         }
+        // One that is forgotten is read again when a flag names it.
+        let remembered = self.head.saturating_sub(RING);
+        self.digests = self.digests.split_off(&remembered);
         if self.references.iter().map(VersionedReference::history).sum::<usize>() > HISTORY {
             self.oldest = self.oldest.max(self.head.saturating_sub(RING));
             for reference in &mut self.references {
@@ -155,3 +159,6 @@ impl Library {
         Ok(applied)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,7 @@ mod versioned;
 
 pub use base::{BaseError, BaseHeader, base_key, read_base};
 pub use bootstrap::{LoadError, Sources};
+pub(crate) use library::RING;
 pub use library::{Library, Refreshed};
 pub use row::{Keyed, Projection, Row, RowError};
 pub use versioned::{Effect, VersionedReference};

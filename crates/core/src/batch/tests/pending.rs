@@ -1,0 +1,138 @@
+//! A pending range is finished as it was decided: its records, its versions, its definition, its output.
+
+use bytes::Bytes;
+
+use super::world::{DEFINITION, Environment, START, World, order, row};
+use crate::batch::{ProcessError, definition_key};
+use crate::location::Location;
+use crate::memory::Fault;
+use crate::pipeline::Definition;
+
+/// A world whose first two records are done and whose other four are pending: an unmatched one among them.
+async fn pending() -> (World, Environment) {
+    let world = World::new();
+    world.orders(0..2).await;
+    world.wait(1);
+    let version = world.bump();
+    world.send([order(2, "z"), world.flag(version), order(3, "a"), order(4, "a")]).await;
+    let env = world.warm(&world.cut(..2)).await;
+    env.script("PUT", 0, Fault::CrashAfter);
+    assert!(env.batch(&world.cut(2..6)).await.is_none());
+    (world, env)
+}
+
+fn finished() -> Vec<super::world::Row> {
+    vec![row(0, "base", 0), row(1, "base", 0), row(2, "", 0), row(3, "v1", 1), row(4, "v1", 1)]
+}
+
+#[tokio::test]
+async fn it_keeps_its_definition() {
+    let (mut world, _) = pending().await;
+    world.definition = DEFINITION.replace("[output]", "join = \"inner\"\n[output]");
+    world.send([order(5, "z"), order(6, "a")]).await;
+    let env = world.env();
+    env.done(&world.cut(2..)).await;
+    let mut rows = finished();
+    rows.push(row(6, "v1", 1));
+    assert_eq!(world.rows(), rows, "the left join of the pending range, the inner join of what follows");
+    let reports = env.heard.reports();
+    assert_eq!(reports.iter().map(|report| report.recovered).collect::<Vec<_>>(), [true, false]);
+}
+
+#[tokio::test]
+async fn it_keeps_its_output() {
+    let (mut world, _) = pending().await;
+    let (old, new) = (world.output.clone(), Location::new("s3://elsewhere"));
+    world.output = new.clone();
+    world.orders([5]).await;
+    world.env().done(&world.cut(..3)).await;
+    assert_eq!(world.rows_at(&old), finished());
+    assert_eq!(world.cursor().unwrap().output, old);
+    world.env().done(&world.cut(..)).await;
+    assert_eq!((world.rows_at(&old), world.rows_at(&new)), (finished(), vec![row(5, "v1", 1)]));
+    assert_eq!(world.cursor().unwrap().output, new);
+}
+
+#[tokio::test]
+async fn it_keeps_its_versions_whatever_the_log_has_become() {
+    let (world, _) = pending().await;
+    world.change(&[("a", Some("later")), ("z", Some("later"))]);
+    world.env().done(&world.cut(4..)).await;
+    assert_eq!(world.rows(), finished());
+}
+
+#[tokio::test]
+async fn without_its_definition_nothing_is_done() {
+    let (mut world, _) = pending().await;
+    world.definition = DEFINITION.replace("[output]", "join = \"inner\"\n[output]");
+    let key = definition_key("p", &Definition::parse(DEFINITION).unwrap().digest);
+    let (before, cursor) = (world.everything(), world.cursor());
+    assert!(world.state.remove(&key));
+    let env = world.env();
+    let error = env.fails(&world.cut(2..)).await;
+    assert!(matches!(&error, ProcessError::DefinitionGone { key: named } if *named == key), "{error}");
+    assert!(error.to_string().contains(&key));
+    world.state.insert(&key, Bytes::from_static(b"name = 3"));
+    assert!(matches!(env.fails(&world.cut(2..)).await, ProcessError::Definition { .. }));
+    assert_eq!((world.everything(), world.cursor()), (before, cursor));
+    world.state.insert(&key, DEFINITION);
+    env.done(&world.cut(2..)).await;
+    assert_eq!(world.rows(), finished());
+}
+
+#[tokio::test]
+async fn records_that_were_not_handed_over_are_read_again_page_by_page() {
+    let (world, _) = pending().await;
+    world.orders(5..8).await;
+    let env = world.env();
+    env.script.add("GetRecords", [Fault::Short(1), Fault::Short(0), Fault::Short(2)]);
+    env.done(&world.cut(7..)).await;
+    assert_eq!(world.rows().len(), 5 + 2, "records 5 and 6 were not handed over, 7 and 8 were");
+    assert_eq!(world.rows()[..5], finished());
+}
+
+#[tokio::test]
+async fn a_handed_over_part_is_no_substitute_for_the_whole_range() {
+    for (from, to) in [(2, 4), (3, 6), (2, 3), (5, 6)] {
+        let (world, _) = pending().await;
+        let env = world.env();
+        env.done(&world.cut(from..to)).await;
+        assert_eq!(world.rows(), finished());
+        assert!(env.gate.count("GetRecords") > 0);
+    }
+    let (world, _) = pending().await;
+    let mut holed = world.cut(2..4);
+    let last = world.cut(5..6);
+    let last = last.get(0).unwrap();
+    holed.push(last.sequence, last.arrival, last.data).unwrap();
+    world.env().done(&holed).await;
+    assert_eq!(world.rows(), finished(), "both ends are there, the middle is not");
+}
+
+#[tokio::test]
+async fn a_failed_read_of_the_stream_is_no_missing_range() {
+    let (world, _) = pending().await;
+    let env = world.env();
+    env.script("GetRecords", 0, Fault::Fail);
+    assert!(matches!(env.fails(&world.cut(5..)).await, ProcessError::Stream(_)));
+    env.done(&world.cut(5..)).await;
+    assert_eq!(world.rows(), finished());
+}
+
+#[tokio::test]
+async fn a_range_that_has_left_the_stream_stops_the_shard() {
+    let (world, _) = pending().await;
+    world.wait(3600);
+    world.orders(5..8).await;
+    let late = world.cut(6..);
+    let whole = world.cut(2..);
+    world.stream.trim(START.plus_millis(3_600_000));
+    let (before, cursor) = (world.everything(), world.cursor());
+    let env = world.env();
+    let error = env.fails(&late).await;
+    assert!(matches!(error, ProcessError::RangeGone { found: 0, expected: 4, .. }), "{error}");
+    assert!(error.to_string().contains("abandon"));
+    assert_eq!((world.everything(), world.cursor()), (before, cursor));
+    env.done(&whole).await;
+    assert_eq!(world.rows().len(), 8, "whoever is handed the range needs no stream");
+}
