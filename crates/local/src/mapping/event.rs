@@ -20,6 +20,14 @@ pub enum EventShape {
 }
 
 impl EventShape {
+    /// About how many bytes of an event a record takes.
+    pub(super) fn size(&self, record: &Buffered) -> usize {
+        match self {
+            Self::Kinesis { .. } => record.data.len().div_ceil(3) * 4 + KINESIS_FRAME,
+            Self::DynamoDb => record.data.len() + 1,
+        }
+    }
+
     /// The event of a batch of one shard.
     pub(super) fn event<'a>(&self, shard: &str, batch: impl Iterator<Item = &'a Buffered>) -> Bytes {
         let mut event = String::from("{\"Records\":[");
@@ -36,6 +44,9 @@ impl EventShape {
         event.into()
     }
 }
+
+/// What surrounds a record's data in a Kinesis event, at most.
+const KINESIS_FRAME: usize = 1024;
 
 fn kinesis(event: &mut String, arn: &str, shard: &str, record: &Buffered) {
     let mut part = |text: &str| event.push_str(text);
@@ -70,6 +81,7 @@ mod tests {
         };
         let text = shape.event("shardId-000000000006", [&record, &record].into_iter());
         assert!(String::from_utf8_lossy(&text).contains("\"approximateArrivalTimestamp\":1545084650.007}"));
+        assert!(text.len() <= 2 * shape.size(&record));
         let event: serde_json::Value = serde_json::from_slice(&text).unwrap();
         assert_eq!(event["Records"].as_array().unwrap().len(), 2);
         let first = &event["Records"][0];

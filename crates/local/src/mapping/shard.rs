@@ -14,6 +14,8 @@ use tokio::sync::Mutex as AsyncMutex;
 use super::answer::{Verdict, judge};
 use super::{Discarded, Mapping, lock};
 
+/// What the event of one invocation holds at most, in bytes.
+const PAYLOAD: usize = 6 << 20;
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 
 /// A record that was fetched.
@@ -75,7 +77,7 @@ impl ShardReader {
         if self.discard_old(mapping) {
             return Step::Went;
         }
-        let count = size.min(self.buffer.len());
+        let count = self.fitting(mapping, size);
         let event = mapping.shape.event(&self.shard, self.buffer.iter().take(count));
         let answer = mapping.invoke(event).await;
         mapping.observer.invoked(&self.shard, count, &answer);
@@ -124,6 +126,16 @@ impl ShardReader {
             }
             mapping.clock.sleep(mapping.settings.poll).await;
         }
+    }
+
+    /// How many records make the next batch: no more than the size, nor than an invocation's payload holds, but one.
+    fn fitting(&self, mapping: &Mapping, size: usize) -> usize {
+        let mut payload = 0;
+        let fits = |record: &&Buffered| {
+            payload += mapping.shape.size(record);
+            payload <= PAYLOAD
+        };
+        self.buffer.iter().take(size).take_while(fits).count().max(1)
     }
 
     fn discard_old(&mut self, mapping: &Mapping) -> bool {

@@ -185,6 +185,19 @@ async fn records_beyond_the_maximum_age_are_given_up_unseen() {
 }
 
 #[tokio::test]
+async fn a_batch_fits_into_an_invocation() {
+    let world = World::new(1);
+    let record = "x".repeat(1 << 20);
+    for _ in 0..6 {
+        world.stream.append("k", record.as_bytes()).unwrap();
+    }
+    let function = world.function(|_| Ok(json!({})));
+    world.mapping(settings(100), vec![function]).drain().await.unwrap();
+    // A third more as base64: four make more than five million bytes, five more than six.
+    assert_eq!(lock(&world.batches).iter().map(Vec::len).collect::<Vec<_>>(), [4, 2]);
+}
+
+#[tokio::test]
 async fn a_window_waits_for_a_batch_that_is_not_full() {
     let world = World::new(1);
     world.send(["a"]);
