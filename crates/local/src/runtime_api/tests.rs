@@ -1,4 +1,4 @@
-//! A shell script stands for a bootstrap, where there is a shell with `curl`; the end to end tests run the real ones.
+//! A bash script stands for a bootstrap; the end to end tests run the real ones.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -23,15 +23,29 @@ impl Clock for RealClock {
 
 /// Echoes events; `error` is answered with an error, `die` ends the process, `hang` is never answered.
 const BOOTSTRAP: &str = r#"#!/bin/bash
-api=http://$AWS_LAMBDA_RUNTIME_API/2018-06-01/runtime/invocation
+request() {
+  exec 3<>"/dev/tcp/${AWS_LAMBDA_RUNTIME_API/://}" || exit 1
+  printf '%s %s HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: %s\r\n\r\n%s' "$1" "$api/$2" "${#3}" "$3" >&3
+  length=0
+  while IFS= read -r header <&3; do
+    header=${header%$'\r'}
+    case $header in
+      lambda-runtime-aws-request-id:*) id=${header#*: } ;;
+      content-length:*) length=${header#*: } ;;
+      '') break ;;
+    esac
+  done
+  IFS= read -r -N "$length" body <&3
+  exec 3<&-
+}
+api=/2018-06-01/runtime/invocation
 while :; do
-  event=$(curl -s -D $SCRATCH/headers $api/next) || exit 1
-  id=$(grep -i '^lambda-runtime-aws-request-id:' $SCRATCH/headers | tr -d '\r' | cut -d' ' -f2)
-  case $event in
-    *error*) curl -s -o /dev/null $api/$id/error -d '{"errorType":"T","errorMessage":"m"}' ;;
+  request GET next
+  case $body in
+    *error*) request POST "$id/error" '{"errorType":"T","errorMessage":"m"}' ;;
     *die*) exit 3 ;;
     *hang*) exec sleep 1000 ;;
-    *) curl -s -o /dev/null $api/$id/response --data-binary "$event" ;;
+    *) request POST "$id/response" "$body" ;;
   esac
 done
 "#;
@@ -43,8 +57,7 @@ async fn a_process_answers_fails_dies_hangs_and_comes_back() {
     std::fs::write(&binary, BOOTSTRAP).unwrap();
     std::fs::set_permissions(&binary, std::fs::Permissions::from_mode(0o755)).unwrap();
     let clock = Arc::new(RealClock);
-    let variables = vec![("SCRATCH".to_owned(), directory.path().display().to_string())];
-    let program = Program { binary, variables, log: directory.path().join("log") };
+    let program = Program { binary, variables: Vec::new(), log: directory.path().join("log") };
     let environment = Environment::start(program, clock.clone()).await.unwrap();
     let invoke = async |event: &'static str, millis: i64| {
         environment.invoke(Bytes::from_static(event.as_bytes()), clock.now().plus_millis(millis)).await
