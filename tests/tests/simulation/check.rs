@@ -183,6 +183,7 @@ impl Settled<'_> {
         records: impl Iterator<Item = Record<'r>>,
     ) -> Result<Vec<Version>, Violation> {
         let (id, intent) = (&shard.id, &range.intent);
+        let mut records = records.peekable();
         let start = intent.steps.first().map_or(0, |step| step.version);
         let bases = tables.iter().map(|table| table.base).max().unwrap_or(0);
         holds!(start >= bases, "{id}: {}: version {start} is below its definition's bases", intent.first);
@@ -194,7 +195,9 @@ impl Settled<'_> {
             }
             Some(before) => {
                 holds!(start >= before, "I2: {id}: {}: version {start} after {before}", intent.first);
-                let due = self.as_of == AsOf::Latest || start == before.max(bases);
+                // A flag at the very start is in force at once.
+                let flag = records.peek().and_then(|record| self.flag(*record)) == Some(start);
+                let due = self.as_of == AsOf::Latest || start == before.max(bases) || flag;
                 holds!(due, "{id}: {}: version {start} without a flag, after {before}", intent.first);
             }
         }
@@ -203,9 +206,7 @@ impl Settled<'_> {
         let mut in_force = start;
         let mut versions = Vec::new();
         for record in records {
-            if !self.orders.known.contains_key(record.data)
-                && let Some(version) = honoured(self.history, record.data).filter(|version| *version > in_force)
-            {
+            if let Some(version) = self.flag(record).filter(|version| *version > in_force) {
                 let step = steps.next_if(|step| step.from.as_str() == record.sequence && step.version == version);
                 holds!(step.is_some(), "I1: {id}: the flag of version {version} at {} is passed over", record.sequence);
                 in_force = version;
@@ -215,6 +216,12 @@ impl Settled<'_> {
         let left = steps.next();
         holds!(left.is_none(), "I1: {id}: step {left:?} has no flag");
         Ok(versions)
+    }
+
+    /// The version that a record announces, if it is a flag to be honoured.
+    fn flag(&self, record: Record<'_>) -> Option<Version> {
+        let order = self.orders.known.contains_key(record.data);
+        if order { None } else { honoured(self.history, record.data) }
     }
 
     fn ancestors(&self, shard: &Shard) -> BTreeSet<String> {
