@@ -61,6 +61,7 @@ pub(crate) fn load(definition: &mut Definition, files: &[ReferenceFile]) -> Resu
         let table = Arc::new(EmbeddedTable::new(&reference.name, &[ROW_KEY], Arc::new(SystemClock)));
         table.load(read_rows(&file.path)?)?;
         reference.source = Source::Table(reference.name.clone());
+        reference.untyped = file.path.extension().is_some_and(|extension| extension == "csv");
         mirrors.push(Mirror { table, path: file.path.clone() });
     }
     Ok(mirrors)

@@ -70,6 +70,18 @@ pub fn append_key(raw: &str, out: &mut Vec<u8>) -> Result<bool, NotText> {
     Ok(true)
 }
 
+/// Whether text is a decimal number, as CSV writes it.
+#[must_use]
+pub fn is_number(text: &str) -> bool {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let unsigned = text.strip_prefix('-').unwrap_or(text);
+    let (mantissa, exponent) = unsigned.split_once(['e', 'E']).map_or((unsigned, None), |(m, e)| (m, Some(e)));
+    let (whole, fraction) = mantissa.split_once('.').map_or((mantissa, None), |(w, f)| (w, Some(f)));
+    digits(whole)
+        && fraction.is_none_or(digits)
+        && exponent.is_none_or(|e| digits(e.strip_prefix(['+', '-']).unwrap_or(e)))
+}
+
 fn append_tagged(tag: u8, bytes: &[u8], out: &mut Vec<u8>) {
     out.push(tag);
     out.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes());
@@ -186,6 +198,16 @@ mod tests {
         assert_eq!(append_key(r#""\ud800""#, &mut Vec::new()), Err(NotText));
         for nothing in ["null", "[1]", "{}"] {
             assert_eq!(key(nothing), None);
+        }
+    }
+
+    #[test]
+    fn text_that_is_a_number_is_told_from_text_that_looks_like_one() {
+        for yes in ["0", "007", "-1.50", "1e5", "1.5E-3"] {
+            assert!(is_number(yes), "{yes}");
+        }
+        for no in ["", "-", ".5", "1.", "1e", "+1", " 1", "1,5", "0x1", "NaN"] {
+            assert!(!is_number(no), "{no}");
         }
     }
 

@@ -53,7 +53,7 @@ impl Plan {
         let mut compiler = Compiler { definition, names: FieldNames::default(), projections: Vec::new() };
         for reference in &definition.references {
             let fields: Vec<&str> = reference.on.iter().map(|pair| pair.reference.as_str()).collect();
-            compiler.projections.push(Projection::new(&fields));
+            compiler.projections.push(Projection::new(&fields, reference.untyped));
         }
         let steps = definition.references.iter().enumerate().map(|(index, reference)| Step {
             key: reference.on.iter().map(|pair| compiler.stream_side(index, &pair.stream, Form::Key)).collect(),

@@ -34,6 +34,8 @@ pub struct Reference {
     pub on: Vec<JoinPair>,
     /// What becomes of records without a match.
     pub kind: JoinKind,
+    /// Whether its rows are CSV, all text: their keys match strings by text and numbers by value.
+    pub untyped: bool,
 }
 
 /// Where reference rows are.
@@ -217,7 +219,8 @@ fn references(refuse: Refuse<'_>, tables: Vec<Spanned<ReferenceTable>>) -> Resul
                 return Err(refuse.at(at, problem, "use \"left\" or \"inner\""));
             }
         };
-        references.push(Reference { name, source, on, kind });
+        let untyped = matches!(&source, Source::Object(url) if url.ends_with(".csv"));
+        references.push(Reference { name, source, on, kind, untyped });
     }
     if references.is_empty() {
         return Err(DefinitionError {

@@ -181,7 +181,7 @@ mod tests {
     }
 
     fn read(bytes: &[u8]) -> Result<(BaseHeader, VersionedReference), BaseError> {
-        let mut projection = Projection::new(&["item"]);
+        let mut projection = Projection::new(&["item"], false);
         projection.cell("p", Form::Csv);
         read_base("T", bytes, |started| VersionedReference::new(projection, started))
     }

@@ -95,7 +95,9 @@ pub enum LoadError {
         floor: Version,
     },
     /// A range was decided at a version that the references' bases are newer than: somebody deleted a base.
-    #[error("version {version} is older than the references' bases ({bases}); put the deleted base back under snapshots/_base/")]
+    #[error(
+        "version {version} is older than the references' bases ({bases}); put the deleted base back under snapshots/_base/"
+    )]
     BelowBases {
         /// The version asked for.
         version: Version,

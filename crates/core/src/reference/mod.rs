@@ -13,5 +13,5 @@ pub use base::{BaseError, BaseHeader, base_key, read_base};
 pub use bootstrap::{LoadError, Sources};
 pub(crate) use library::RING;
 pub use library::{Library, Refreshed};
-pub use row::{Keyed, Projection, Row, RowError};
+pub use row::{JoinKeys, Projection, Row, RowError};
 pub use versioned::{Effect, VersionedReference};

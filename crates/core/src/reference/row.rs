@@ -2,7 +2,7 @@
 
 use crate::encode::Form;
 use crate::record::{FieldNames, Fields, parse_object};
-use crate::value::{NotText, append_key};
+use crate::value::{Kind, NotText, append_key, is_number, kind};
 
 /// A row that cannot be held.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +23,7 @@ pub enum RowError {
 pub struct Projection {
     names: FieldNames,
     join: Vec<usize>,
+    untyped: bool,
     cells: Vec<(usize, Form)>,
 }
 
@@ -31,8 +32,39 @@ pub struct Projection {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row(Box<[u8]>);
 
-/// A row with the join key it is found by, if by any.
-pub type Keyed = (Option<Box<[u8]>>, Row);
+/// The join keys that a row is found by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum JoinKeys {
+    /// A join field is null, absent or nested: the row matches nothing.
+    #[default]
+    None,
+    /// As nearly every row.
+    One(Box<[u8]>),
+    /// An untyped row whose text is a number too.
+    Several(Vec<Box<[u8]>>),
+}
+
+impl JoinKeys {
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let keys = match self {
+            Self::None => [].as_slice(),
+            Self::One(key) => std::slice::from_ref(key),
+            Self::Several(keys) => keys.as_slice(),
+        };
+        keys.iter().map(|key| &**key)
+    }
+}
+
+impl From<Vec<Vec<u8>>> for JoinKeys {
+    fn from(mut keys: Vec<Vec<u8>>) -> Self {
+        match (keys.pop(), keys.is_empty()) {
+            (None, _) => Self::None,
+            (Some(key), true) => Self::One(key.into()),
+            (Some(key), false) => Self::Several(keys.into_iter().chain([key]).map(Into::into).collect()),
+        }
+    }
+}
 
 const ABSENT: u32 = 1 << 31;
 
@@ -65,12 +97,13 @@ impl Row {
 }
 
 impl Projection {
-    /// A projection onto the join fields, in the order in which a record's key is built.
+    /// A projection onto the join fields, in the order in which a record's key is built. The text of untyped rows stands
+    /// for a number too where it is one.
     #[must_use]
-    pub fn new(join_fields: &[&str]) -> Self {
+    pub fn new(join_fields: &[&str], untyped: bool) -> Self {
         let mut names = FieldNames::default();
         let join = join_fields.iter().map(|field| names.slot(field)).collect();
-        Self { names, join, cells: Vec::new() }
+        Self { names, join, untyped, cells: Vec::new() }
     }
 
     /// The index of a field's cell in a form, added if it is new.
@@ -82,19 +115,13 @@ impl Projection {
         })
     }
 
-    /// The row's cells, and its join key; `None` for the key where a join field is null, absent or nested: such a row
-    /// matches nothing.
+    /// The row's cells, and the join keys that it is found by.
     ///
     /// # Errors
     /// [`RowError`] if it is no object or has a string that cannot be decoded in a field that is used.
-    pub fn project(&self, raw: &str) -> Result<Keyed, RowError> {
+    pub fn project(&self, raw: &str) -> Result<(JoinKeys, Row), RowError> {
         let mut fields = Fields::of(&self.names);
         parse_object(&self.names, raw, &mut fields)?;
-        let mut key = Vec::new();
-        let mut keyed = true;
-        for slot in &self.join {
-            keyed &= append_key(fields.get(*slot).unwrap_or("null"), &mut key)?;
-        }
         let mut bytes = vec![0; self.cells.len() * 4];
         for (index, (slot, form)) in self.cells.iter().enumerate() {
             let value = fields.get(*slot);
@@ -108,7 +135,29 @@ impl Projection {
             }
         }
         bytes.extend_from_slice(&u32::try_from(self.cells.len()).map_err(|_| RowError::TooLarge)?.to_le_bytes());
-        Ok((keyed.then(|| key.into_boxed_slice()), Row(bytes.into_boxed_slice())))
+        Ok((self.keys(&fields)?, Row(bytes.into_boxed_slice())))
+    }
+
+    fn keys(&self, fields: &Fields<'_>) -> Result<JoinKeys, RowError> {
+        let mut keys = vec![Vec::new()];
+        for slot in &self.join {
+            let raw = fields.get(*slot).unwrap_or("null");
+            let number = match kind(raw)? {
+                Kind::Text(text) if self.untyped && is_number(&text) => Some(text),
+                _ => None,
+            };
+            let mut as_numbers = if number.is_some() { keys.clone() } else { Vec::new() };
+            for key in &mut keys {
+                if !append_key(raw, key)? {
+                    return Ok(JoinKeys::None);
+                }
+            }
+            for (key, number) in as_numbers.iter_mut().zip(number.iter().cycle()) {
+                append_key(number, key)?;
+            }
+            keys.extend(as_numbers);
+        }
+        Ok(keys.into())
     }
 }
 
@@ -134,7 +183,7 @@ mod tests {
 
     #[test]
     fn a_row_keeps_what_is_used_in_the_form_it_is_used_in() {
-        let mut projection = Projection::new(&["item"]);
+        let mut projection = Projection::new(&["item"], false);
         let price = projection.cell("price", Form::Csv);
         let priority = projection.cell("priority", Form::Partition);
         let absent = projection.cell("nope", Form::Csv);
@@ -142,7 +191,7 @@ mod tests {
         assert_eq!(projection.cell("price", Form::Csv), price);
         let (key, row) =
             projection.project(r#"{"item":"burger","price":1.50,"priority":"a/b","null":null,"more":[]}"#).unwrap();
-        assert!(key.is_some());
+        assert!(matches!(key, JoinKeys::One(_)));
         assert_eq!(row.cell(price), Some(&b"1.50"[..]));
         assert_eq!(row.cell(priority), Some(&b"a%2Fb"[..]));
         assert_eq!(row.cell(absent), None);
@@ -150,9 +199,26 @@ mod tests {
         assert_eq!(row.cell(9), None);
         assert_eq!(
             projection.project(r#"{"price":1}"#).unwrap().0,
-            None,
+            JoinKeys::None,
             "a row without its join field matches nothing"
         );
+    }
+
+    #[test]
+    fn an_untyped_row_is_found_by_its_text_and_by_its_value() {
+        let key = |raws: &[&str]| {
+            let mut out = Vec::new();
+            raws.iter().for_each(|raw| assert!(append_key(raw, &mut out).unwrap()));
+            out
+        };
+        let keys = |untyped| Projection::new(&["a", "b"], untyped).project(r#"{"a":"1.0","b":"2"}"#).unwrap().0;
+        let found = |keys: &JoinKeys, raws: &[&str]| keys.iter().any(|known| *known == key(raws));
+        let untyped = keys(true);
+        for raws in [["\"1.0\"", "\"2\""], ["1", "\"2\""], ["\"1.0\"", "2.00"], ["1e0", "2"]] {
+            assert!(found(&untyped, &raws), "{raws:?}");
+        }
+        assert!(!found(&untyped, &["\"1\"", "\"2\""]), "text is compared as text");
+        assert!(!found(&keys(false), &["1", "2"]), "what has types keeps them");
     }
 
     #[test]

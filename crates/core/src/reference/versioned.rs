@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 use hashbrown::HashMap;
 
-use super::row::{Projection, Row, RowError, primary_key};
+use super::row::{JoinKeys, Projection, Row, RowError, primary_key};
 use crate::change::{RowChange, Version};
 use crate::sequence;
 use crate::time::Timestamp;
@@ -28,7 +28,7 @@ const SCAN_GRACE_MILLIS: i64 = 5 * 60 * 1000;
 
 const STILL_VALID: Version = Version::MAX;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Entry {
     primary: Box<[u8]>,
     from: Version,
@@ -41,8 +41,8 @@ struct Entry {
 struct Known {
     /// `None` while it is known from the base only.
     newest: Option<(Box<str>, Box<str>)>,
-    /// Under which join key its row is, if it has one.
-    join: Option<Box<[u8]>>,
+    /// Under which join keys its row is, if it has one.
+    join: JoinKeys,
 }
 
 /// One reference, by join key.
@@ -52,7 +52,7 @@ pub struct VersionedReference {
     /// When the scan that the base was made of began.
     scan_started: Timestamp,
     known: HashMap<Box<[u8]>, Known>,
-    by_join: HashMap<Box<[u8]>, Vec<Entry>>,
+    by_join: ByJoin,
     /// Entries that ended, oldest end first, for pruning.
     ended: VecDeque<(Version, Box<[u8]>)>,
 }
@@ -77,13 +77,11 @@ impl VersionedReference {
     /// [`RowError`] where the key or row cannot be read.
     pub fn load(&mut self, key: &str, row: Option<&str>, newest: Option<(&str, &str)>) -> Result<(), RowError> {
         let primary = primary_key(key)?;
-        let mut join = None;
+        let mut join = JoinKeys::None;
         if let Some(raw) = row {
-            let (key, row) = self.projection.project(raw)?;
-            if let Some(key) = &key {
-                insert(&mut self.by_join, key, Entry { primary: primary.clone(), from: 0, to: STILL_VALID, row });
-            }
-            join = key;
+            let (keys, row) = self.projection.project(raw)?;
+            insert(&mut self.by_join, &keys, Entry { primary: primary.clone(), from: 0, to: STILL_VALID, row });
+            join = keys;
         }
         self.known.insert(primary, Known { newest: newest.map(|(label, number)| (label.into(), number.into())), join });
         Ok(())
@@ -108,25 +106,25 @@ impl VersionedReference {
             }
         }
         let projected = change.row.as_ref().map(|row| self.projection.project(row.get())).transpose()?;
-        let (join, row) = projected.map_or((None, None), |(join, row)| (join, Some(row)));
+        let (join, row) = projected.map_or((JoinKeys::None, None), |(join, row)| (join, Some(row)));
         let newest = Some((label.into(), number.into()));
-        let before =
-            self.known.insert(primary.clone(), Known { newest, join: join.clone() }).and_then(|known| known.join);
-        if let Some(before) = before {
-            self.end(version, before, &primary);
+        if let Some(before) = self.known.insert(primary.clone(), Known { newest, join: join.clone() }) {
+            for key in before.join.iter() {
+                self.end(version, key, &primary);
+            }
         }
-        if let (Some(join), Some(row)) = (join, row) {
+        if let Some(row) = row {
             insert(&mut self.by_join, &join, Entry { primary, from: version, to: STILL_VALID, row });
         }
         Ok(Effect::Applied)
     }
 
-    fn end(&mut self, version: Version, join: Box<[u8]>, primary: &[u8]) {
-        let entries = self.by_join.get_mut(&join).into_iter().flatten();
+    fn end(&mut self, version: Version, join: &[u8], primary: &[u8]) {
+        let entries = self.by_join.get_mut(join).into_iter().flatten();
         for entry in entries.filter(|entry| entry.to == STILL_VALID && *entry.primary == *primary) {
             entry.to = version;
         }
-        self.ended.push_back((version, join));
+        self.ended.push_back((version, join.into()));
     }
 
     /// The rows of a join key at a version, in the order of their primary keys.
@@ -166,15 +164,25 @@ impl VersionedReference {
     }
 }
 
-fn insert(by_join: &mut HashMap<Box<[u8]>, Vec<Entry>>, join: &[u8], entry: Entry) {
+type ByJoin = HashMap<Box<[u8]>, Vec<Entry>>;
+
+fn insert(by_join: &mut ByJoin, keys: &JoinKeys, entry: Entry) {
+    match keys {
+        JoinKeys::None => {}
+        JoinKeys::One(key) => insert_under(by_join, key, entry),
+        JoinKeys::Several(keys) => keys.iter().for_each(|key| insert_under(by_join, key, entry.clone())),
+    }
+}
+
+fn insert_under(by_join: &mut ByJoin, key: &[u8], entry: Entry) {
     // A vector of exactly one: nearly every key has one row, and there may be millions of keys.
-    match by_join.get_mut(join) {
+    match by_join.get_mut(key) {
         Some(entries) => {
             let place = entries.partition_point(|other| (&other.primary, other.from) <= (&entry.primary, entry.from));
             entries.insert(place, entry);
         }
         None => {
-            by_join.insert(join.into(), vec![entry]);
+            by_join.insert(key.into(), vec![entry]);
         }
     }
 }

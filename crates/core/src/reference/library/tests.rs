@@ -48,7 +48,7 @@ fn file(version: Version, changes: Vec<Change>) -> (ChangeFile, Bytes) {
 }
 
 fn projection() -> Projection {
-    let mut projection = Projection::new(&["item"]);
+    let mut projection = Projection::new(&["item"], false);
     projection.cell("priority", Form::Csv);
     projection
 }

@@ -4,7 +4,7 @@ use super::*;
 use crate::encode::Form;
 
 fn reference() -> VersionedReference {
-    let mut projection = Projection::new(&["item"]);
+    let mut projection = Projection::new(&["item"], false);
     projection.cell("priority", Form::Csv);
     VersionedReference::new(projection, Timestamp::from_millis(1_000_000_000))
 }
