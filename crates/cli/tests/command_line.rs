@@ -106,6 +106,20 @@ partition_by = ["item", "priority"]
     }
 
     #[test]
+    fn csv_keys_match_strings_by_text_and_numbers_by_value() {
+        let world = World::new();
+        fs::write(world.path("rows.csv"), "item,price,priority\n7,1,seven\n1.0,2,one\n").unwrap();
+        let inputs = ["7", "7.0", "\"7\"", "1", "\"1.0\"", "\"1\""].map(|dish| format!("{{\"dish\":{dish}}}\n"));
+        fs::write(world.path("in.jsonl"), inputs.concat()).unwrap();
+        let reference = ["--reference", "ProductPriority=rows.csv"];
+        let rest = ["--input", "in.jsonl", "--output", "out", "--json"];
+        let output =
+            world.command(&[&["run", "--pipeline", "p.toml"], &reference[..], &rest].concat()).output().unwrap();
+        let summary = last_json(&output.stdout);
+        assert_eq!((&summary["enriched"], &summary["unmatched"]), (&5.into(), &1.into()), "only text \"1\" has no row");
+    }
+
+    #[test]
     fn the_same_input_gives_the_same_objects_in_any_number_of_shards() {
         let world = World::new();
         let input: String = (0..120_000)
