@@ -134,12 +134,9 @@ impl Engine {
         };
         match known {
             Some(false) => return Ok(Honour::No(IgnoredFlag::OtherDigest)),
+            // Whoever finishes this may be cold: the limit holds for what is at hand, too.
             Some(true) if flag.version > limit => return Ok(Honour::Beyond),
-            Some(true) => {
-                // What knows its digest may have forgotten its rows.
-                self.ensure(sources, flag.version).await?;
-                return Ok(Honour::Yes);
-            }
+            Some(true) => return Ok(Honour::Yes),
             None => {}
         }
         if head.is_some_and(|head| flag.version > head) || flag.version == 0 {

@@ -97,7 +97,7 @@ impl Library {
         self.head
     }
 
-    /// The digest of a version's change file, if this library applied it.
+    /// The digest of a version's change file, if this library remembers it: that version can be read then.
     #[must_use]
     pub fn digest(&self, version: Version) -> Option<&str> {
         self.digests.get(&version).map(String::as_str)

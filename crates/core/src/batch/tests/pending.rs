@@ -14,7 +14,9 @@ async fn pending() -> (World, Environment) {
     world.orders(0..2).await;
     world.wait(1);
     let version = world.bump();
-    world.send([order(2, "z"), world.flag(version), order(3, "a"), order(4, "a")]).await;
+    world.send([order(2, "z")]).await;
+    world.wait(1);
+    world.send([world.flag(version), order(3, "a"), order(4, "a")]).await;
     let env = world.warm(&world.cut(..2)).await;
     env.script("PUT", 0, Fault::CrashAfter);
     assert!(env.batch(&world.cut(2..6)).await.is_none());
@@ -135,4 +137,16 @@ async fn a_range_that_has_left_the_stream_stops_the_shard() {
     assert_eq!((world.everything(), world.cursor()), (before, cursor));
     env.done(&whole).await;
     assert_eq!(world.rows().len(), 8, "whoever is handed the range needs no stream");
+}
+
+#[tokio::test]
+async fn a_range_of_which_a_part_has_left_the_stream_stops_the_shard() {
+    let (world, _) = pending().await;
+    world.orders([5]).await;
+    world.stream.trim(START.plus_millis(2000));
+    assert_eq!(world.cut(..).len(), 4, "all but the first of the range, and one more");
+    let (before, cursor) = (world.everything(), world.cursor());
+    let error = world.env().fails(&world.cut(..)).await;
+    assert!(matches!(error, ProcessError::RangeGone { found: 3, expected: 4, .. }), "{error}");
+    assert_eq!((world.everything(), world.cursor()), (before, cursor));
 }

@@ -138,6 +138,23 @@ async fn where_a_parent_has_no_cursor_its_parents_count() {
 }
 
 #[tokio::test]
+async fn a_parent_of_an_earlier_stream_of_the_name_does_not_count() {
+    let world = World::new();
+    world.bump();
+    world.bump();
+    move_to(&world, SHARD, 2).await;
+    world.wait(1);
+    world.stream.recreate(1);
+    let (left, _) = world.stream.split(SHARD).unwrap();
+    world.orders([0]).await;
+    world.wait(10);
+    rewrite(&world, 1);
+    rewrite(&world, 2);
+    world.env().done_of(&left, &world.cut_of(&left, ..)).await;
+    assert_eq!(world.rows(), [row(0, "base", 0)]);
+}
+
+#[tokio::test]
 async fn a_parent_s_cursor_that_cannot_be_read_is_no_missing_one() {
     let world = World::new();
     let (left, _) = split(&world).await;
@@ -175,8 +192,10 @@ async fn never_below_the_floor() {
     ahead(&world, &env).await;
     world.set_floor(2);
     let left = "shardId-000000000001";
+    env.gate.reset();
     env.done_of(left, &world.cut_of(left, ..)).await;
     assert_eq!(world.rows(), [row(0, "v2", 2)]);
+    assert_eq!(env.gate.count("PUT"), 3, "it was above the floor from the start");
 }
 
 #[tokio::test]

@@ -141,6 +141,31 @@ async fn a_batch_may_span_more_versions_than_are_remembered() {
 }
 
 #[tokio::test]
+async fn a_flag_that_starts_a_batch_starts_its_span() {
+    let world = long(&[20, 27]).await;
+    let env = world.env();
+    env.done(&world.cut(1..)).await;
+    assert_eq!(world.rows(), [row(20, "v20", 20), row(27, "v27", 27)]);
+    assert_eq!(env.heard.reports().len(), 1, "nothing is joined with the version before it");
+}
+
+#[tokio::test]
+async fn what_one_environment_decided_another_can_finish() {
+    let other = "shardId-000000000007";
+    let world = long(&[60]).await;
+    let env = world.env();
+    env.done(&world.cut(..)).await;
+    let behind = long(&[58]).await;
+    let key = |shard: &str| crate::batch::cursor_key("p", "s", shard);
+    world.state.insert(&key(other), behind.state.objects()[&key(super::world::SHARD)].clone());
+    // This environment has both ends of the jump in memory; a cold one could not hold both.
+    env.script("PUT", 0, crate::memory::Fault::CrashAfter);
+    assert!(env.batch_of(other, &behind.cut(..)).await.is_none());
+    world.env().done_of(other, &behind.cut(..)).await;
+    assert!(world.rows().contains(&row(58, "v58", 58)));
+}
+
+#[tokio::test]
 async fn shards_far_behind_one_another_share_an_environment() {
     let world = long(&[60]).await;
     let env = world.env();
