@@ -20,6 +20,7 @@ mod start;
 mod table;
 mod walkthrough;
 mod world;
+mod zombie;
 
 use std::sync::Arc;
 
@@ -39,6 +40,7 @@ fn main() {
         records::trials(&servers),
         faults::trials(&servers),
         kill::trials(&servers),
+        zombie::trials(&servers),
         chaos::trials(&servers),
         redeploy::trials(&servers),
         reshard::trials(&servers),

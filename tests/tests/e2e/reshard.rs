@@ -3,15 +3,18 @@
 
 use std::sync::Arc;
 
+use freshjoin_core::change::change_key;
 use freshjoin_core::ports::Shard;
+use freshjoin_tests::fixture::{Mode, Proxy};
 
 use crate::oracle::of_dish;
 use crate::trials;
-use crate::world::{DISHES, SHARDS, Servers, World};
+use crate::world::{DISHES, SHARDS, Servers, World, s3_event};
 
 trials!("reshard":
     children_go_on_with_their_parents_version,
     a_flag_reaches_the_shards_that_are_open_now,
+    a_flag_reaches_shards_that_opened_while_it_was_sent,
 );
 
 async fn open(world: &World) -> Vec<Shard> {
@@ -72,4 +75,44 @@ async fn a_flag_reaches_the_shards_that_are_open_now(servers: Arc<Servers>) {
     }
     mapping.drain().await.unwrap();
     world.verify().await;
+}
+
+async fn a_flag_reaches_shards_that_opened_while_it_was_sent(servers: Arc<Servers>) {
+    let mut world = World::new(&servers).await;
+    let capture = world.function("change-capture").await;
+    let proxy = Proxy::start(&servers.kinesis()).await;
+    world.deployment.kinesis = proxy.url();
+    let injector = world.function("flag-injector").await;
+    world.table.put("burger", 100, "high").await;
+    world.capture(&capture).await;
+    let world = Arc::new(world);
+    for calls in 0.. {
+        // The injector stands still at each of its calls in turn, and the shards change under it.
+        let hits = proxy.hits();
+        proxy.set(Mode::HoldAfter(calls));
+        let broadcast = tokio::spawn({
+            let world = Arc::clone(&world);
+            let injector = Arc::clone(&injector);
+            let event = s3_event(&world.bucket, &format!("state/{}", change_key(1)));
+            async move { world.invoke(&injector, &event).await }
+        });
+        while proxy.hits() == hits && !broadcast.is_finished() {
+            tokio::time::timeout(std::time::Duration::from_millis(2), std::future::pending::<()>()).await.unwrap_err();
+        }
+        let held = proxy.hits() > hits;
+        if held {
+            reshard(&world).await;
+        }
+        let opened = open(&world).await;
+        proxy.set(Mode::Pass);
+        broadcast.await.unwrap().unwrap();
+        let flag = world.flag(1).await.into_bytes();
+        for shard in opened {
+            assert!(world.records_of(&shard.id).await.contains(&flag), "no flag in {}, call {calls}", shard.id);
+        }
+        if !held {
+            assert!(calls >= 2, "a broadcast of {calls} calls");
+            break;
+        }
+    }
 }

@@ -8,12 +8,15 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use aws_sdk_kinesis::Client as KinesisClient;
 use aws_sdk_s3::Client as S3Client;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use freshjoin_aws::{KinesisStream, S3Stores};
 use freshjoin_clock::SystemClock;
 use freshjoin_core::change::{change_key, digest};
 use freshjoin_core::location::Location;
 use freshjoin_core::ports::{Clock, ObjectStore, PutEntry, Stores, Stream};
+use freshjoin_core::record::Record;
 use freshjoin_local::function::{Function, InvokeError};
 use freshjoin_local::mapping::{EventShape, Mapping, MappingObserver, MappingSettings};
 use freshjoin_local::runtime_api::{Environment, Program};
@@ -391,6 +394,24 @@ pub(crate) fn s3_event(bucket: &str, key: &str) -> Value {
             "object": {"key": encoded, "size": 1024, "eTag": "d41d8cd98f00b204e9800998ecf8427e", "sequencer": format!("{sequencer:018X}")}
         }
     }]})
+}
+
+/// A Kinesis event of records of one shard, as AWS documents it.
+pub(crate) fn kinesis_event(stream: &str, shard: &str, records: &[Record<'_>]) -> Value {
+    let arn = format!("arn:aws:kinesis:{REGION}:{ACCOUNT}:stream/{stream}");
+    let record = |record: &Record<'_>| {
+        json!({
+            "kinesis": {
+                "kinesisSchemaVersion": "1.0", "partitionKey": "1", "sequenceNumber": record.sequence,
+                "data": STANDARD.encode(record.data),
+                "approximateArrivalTimestamp": record.arrival.millis() as f64 / 1000.0
+            },
+            "eventSource": "aws:kinesis", "eventVersion": "1.0", "eventID": format!("{shard}:{}", record.sequence),
+            "eventName": "aws:kinesis:record", "invokeIdentityArn": format!("arn:aws:iam::{ACCOUNT}:role/lambda-role"),
+            "awsRegion": REGION, "eventSourceARN": arn
+        })
+    };
+    json!({"Records": records.iter().map(record).collect::<Vec<_>>()})
 }
 
 /// A function's binary, in the folder above that of this test.
