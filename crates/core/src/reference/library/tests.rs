@@ -151,6 +151,7 @@ async fn a_long_history_is_forgotten_but_for_the_newest_versions() {
     assert_eq!((library.oldest(), seen(&library, 0, 0)), (0, "base".into()), "as long as there is room");
     library.apply(&[file(few + 1, vec![bump("T", few + 1)])]).unwrap();
     assert_eq!((library.oldest(), library.head()), (few + 1 - RING, few + 1));
+    assert_eq!(library.references()[0].history() as u64, RING, "and its rows are gone");
     for version in library.oldest()..=library.head() {
         assert_eq!(seen(&library, 0, version), format!("v{version}"));
     }
