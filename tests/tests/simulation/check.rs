@@ -208,7 +208,11 @@ impl Settled<'_> {
         for record in records {
             if let Some(version) = self.flag(record).filter(|version| *version > in_force) {
                 let step = steps.next_if(|step| step.from.as_str() == record.sequence && step.version == version);
-                holds!(step.is_some(), "I1: {id}: the flag of version {version} at {} is passed over", record.sequence);
+                holds!(
+                    step.is_some(),
+                    "I1: {id}: the flag of version {version} at {} is passed over: {intent:?}",
+                    record.sequence
+                );
                 in_force = version;
             }
             versions.push(in_force);

@@ -10,6 +10,7 @@ use crate::environment::{Answer, Environment, Function};
 use crate::events::{self, Wrapping};
 use crate::history::{Violation, holds};
 use crate::mapping::{Batch, Source};
+use crate::model::honoured;
 use crate::schedule::{Run, Task, What};
 use crate::table::STREAM_SHARDS;
 
@@ -112,11 +113,12 @@ impl Run {
     }
 
     /// A batch that came before, or a part of it.
-    pub fn deliver_again(&mut self) {
+    pub fn deliver_again(&mut self, wanted: impl Fn(&Source) -> bool) {
         let all: Vec<(Source, (usize, usize))> = self
             .mappings
             .0
             .iter()
+            .filter(|(source, _)| wanted(source))
             .flat_map(|(source, place)| place.delivered.iter().map(move |batch| (source.clone(), *batch)))
             .collect();
         if !all.is_empty() {
@@ -155,7 +157,7 @@ impl Run {
         self.world.trace.note(format_args!("{} begins {told}", environment.name));
         environment.busy += 1;
         let running = environment.invoke(event, deadline);
-        self.tasks.push(Task { environment: environment.name.clone(), what, running });
+        self.tasks.push(Task { environment: environment.name.clone(), what, running, frozen: 0 });
     }
 
     /// The place of an environment that can take an invocation, warm or cold.
@@ -195,10 +197,26 @@ impl Run {
                 // An asynchronous invocation is tried three times, a queue's until it works.
                 let whole = matches!(&answer, Answer::Done(failures) if failures.is_empty());
                 let queue = event.contains("aws:sqs");
-                if !whole && (queue || failed < 2) {
+                if whole {
+                    self.announced(&task.environment, &event)?;
+                } else if queue || failed < 2 {
                     self.notices.push((event, failed + 1));
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// What is acknowledged has been announced: each shard that was open when the shards were listed last has the flag
+    /// of the event's newest version or of a later one.
+    fn announced(&self, environment: &str, event: &str) -> Result<(), Violation> {
+        let newest = event.split("changes/").skip(1).filter_map(|rest| rest.get(..20)?.parse::<Version>().ok()).max();
+        // Where several invocations share an environment, nobody knows whose listing was the last.
+        let Some(newest) = newest.filter(|_| self.width == 1) else { return Ok(()) };
+        for shard in &self.open[self.world.weather.listed(environment)] {
+            let records = self.world.stream.records(shard);
+            let reached = records.iter().filter_map(|record| honoured(&self.history, record.data)).max();
+            holds!(reached >= Some(newest), "{shard} has not taken the flag of version {newest}, but {reached:?}");
         }
         Ok(())
     }

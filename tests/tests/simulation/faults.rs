@@ -67,13 +67,26 @@ struct State {
     late: BTreeMap<String, usize>,
     /// Whether records may have been put since the last look.
     streamed: bool,
+    /// How often the order stream was resharded, and at which such time each environment listed its shards last.
+    generation: usize,
+    listed: BTreeMap<String, usize>,
 }
 
 impl Weather {
     pub fn new(rng: Rng, rates: Rates, clock: &MemoryClock, trace: &Trace) -> Self {
         let (clock, trace) = (clock.clone(), trace.clone());
-        let (written, late) = (BTreeSet::new(), BTreeMap::new());
-        Self(Arc::new(Mutex::new(State { rng, rates, calm: false, clock, trace, written, late, streamed: false })))
+        Self(Arc::new(Mutex::new(State {
+            rng,
+            rates,
+            calm: false,
+            clock,
+            trace,
+            written: BTreeSet::new(),
+            late: BTreeMap::new(),
+            streamed: false,
+            generation: 0,
+            listed: BTreeMap::new(),
+        })))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -95,6 +108,16 @@ impl Weather {
         std::mem::take(&mut self.state().streamed)
     }
 
+    /// The order stream has other shards from now on.
+    pub fn resharded(&self) {
+        self.state().generation += 1;
+    }
+
+    /// After how many reshardings an environment listed the shards last.
+    pub fn listed(&self, environment: &str) -> usize {
+        self.state().listed.get(environment).copied().unwrap_or(0)
+    }
+
     /// What an environment of this name meets.
     pub fn over(&self, name: String) -> Arc<dyn Faults> {
         Arc::new(Sky { weather: self.clone(), name })
@@ -112,6 +135,9 @@ impl Faults for Sky {
         let state = &mut *self.weather.state();
         let fault = state.draw(call);
         state.streamed |= call.operation == "PutRecords";
+        if call.operation == "ListShards" {
+            state.listed.insert(self.name.clone(), state.generation);
+        }
         if call.operation == "PUT" {
             state.written.insert(call.key.to_owned());
         }

@@ -4,7 +4,7 @@ use freshjoin_core::change::{Flag, Version};
 use freshjoin_core::ports::{PutEntry, Shard, Stream};
 
 use crate::environment::Deployment;
-use crate::schedule::{Run, limits, now, shards};
+use crate::schedule::{Run, limits, now, open, shards};
 
 impl Run {
     pub fn put_orders(&mut self) {
@@ -72,18 +72,20 @@ impl Run {
     }
 
     pub fn reshard(&mut self) {
-        let mut open: Vec<Shard> = self.shards.iter().filter(|shard| shard.open).cloned().collect();
-        open.sort_by_key(|shard| shard.starting_hash_key.parse::<u128>().unwrap_or_default());
-        if open.len() < 5 && self.rng.chance(500) {
-            let parent = self.rng.pick(&open).id.clone();
+        let mut neighbours: Vec<Shard> = self.shards.iter().filter(|shard| shard.open).cloned().collect();
+        neighbours.sort_by_key(|shard| shard.starting_hash_key.parse::<u128>().unwrap_or_default());
+        if neighbours.len() < 5 && self.rng.chance(500) {
+            let parent = self.rng.pick(&neighbours).id.clone();
             let children = self.world.stream.split(&parent).expect("it is open");
             self.world.trace.note(format_args!("{parent} splits into {children:?}"));
-        } else if open.len() > 1 {
-            let place = self.rng.below(open.len() - 1);
-            let (lower, upper) = (&open[place].id, &open[place + 1].id);
+        } else if neighbours.len() > 1 {
+            let place = self.rng.below(neighbours.len() - 1);
+            let (lower, upper) = (&neighbours[place].id, &neighbours[place + 1].id);
             let child = self.world.stream.merge(lower, upper).expect("they are neighbours");
             self.world.trace.note(format_args!("{lower} and {upper} merge into {child}"));
         }
         self.shards = shards(&self.world);
+        self.open.push(open(&self.shards));
+        self.world.weather.resharded();
     }
 }

@@ -30,6 +30,8 @@ pub struct Task {
     pub environment: String,
     pub what: What,
     pub running: Running,
+    /// Until this step its environment is not given any time.
+    pub frozen: usize,
 }
 
 /// What an invocation was given.
@@ -47,6 +49,8 @@ pub struct Run {
     pub orders: Orders,
     /// Of the order stream; asked for only when they change, as a call to the stream would hold up the clock.
     pub shards: Vec<Shard>,
+    /// The open ones, after each resharding.
+    pub open: Vec<Vec<String>>,
     /// How many records they hold, where nothing was put since.
     pub lengths: BTreeMap<String, usize>,
     pub mappings: Mappings,
@@ -74,7 +78,7 @@ const PATIENCE: usize = 200_000;
 /// Runs a seed to its end and checks everything.
 pub fn run(seed: u64, trace: &Trace) -> Result<Summary, Violation> {
     let mut run = Run::new(seed, trace);
-    let steps = run.rng.between(1_000, 6_000);
+    let steps = run.rng.between(1_000, 4_000);
     for step in 0..steps {
         run.step(step)?;
     }
@@ -115,6 +119,7 @@ impl Run {
             references,
             orders: Orders::default(),
             shards: shards(&world),
+            open: vec![open(&shards(&world))],
             lengths: BTreeMap::new(),
             world,
             mappings: Mappings::default(),
@@ -126,7 +131,7 @@ impl Run {
             noticed: 0,
             started: 0,
             width: if rng.chance(250) { 4 } else { 1 },
-            enriching_from: rng.below(800),
+            enriching_from: rng.below(1_000),
             calm: false,
             rng,
         }
@@ -137,11 +142,18 @@ impl Run {
         self.world.clock.advance(Duration::from_millis(self.rng.below(4) as u64));
         let enrich = if step >= self.enriching_from { 50 } else { 0 };
         let put = if self.orders.known.len() < MOST_RECORDS { 25 } else { 0 };
-        let weights = [780, put, 12, enrich, 25, 30, 5, 3, 3, 2, 3, 2, 1, 8];
+        let weights = [780, put, 12, enrich, 25, 30, 6, 3, 3, 2, 3, 3, 1, 8];
         match self.rng.weighted(&weights) {
             0 if !self.tasks.is_empty() => {
                 let place = self.rng.below(self.tasks.len());
-                self.poll(place)?;
+                if self.tasks[place].frozen <= step {
+                    self.poll(place)?;
+                }
+                if self.rng.chance(5) {
+                    let place = self.rng.below(self.tasks.len().max(1));
+                    let frozen = step + self.rng.below(800);
+                    self.tasks.iter_mut().skip(place).take(1).for_each(|task| task.frozen = frozen);
+                }
             }
             0 => {}
             1 => self.put_orders(),
@@ -152,7 +164,7 @@ impl Run {
             3 => self.deliver_orders(),
             4 => self.deliver_changes(),
             5 => self.deliver_notice(),
-            6 => self.deliver_again(),
+            6 => self.deliver_again(|_| true),
             7 => self.forge(),
             8 => self.kill(),
             9 => self.redeploy(),
@@ -201,8 +213,13 @@ impl Run {
         let last = self.deployments[self.deployments.len() - 1];
         self.deployments
             .push(Deployment { limits: Limits { records: 10_000, objects: 1_000, bytes: 64 << 20 }, ..last });
-        if self.rng.chance(300) {
-            // All that the tables' streams still hold comes once more: old changes do no harm.
+        if self.rng.chance(400) {
+            // Batches of the tables' streams come once more, in whatever order: old changes do no harm.
+            for _ in 0..self.rng.below(8) {
+                self.deliver_again(|source| matches!(source, Source::Table(..)));
+            }
+        } else if self.rng.chance(300) {
+            // All that they still hold does.
             for source in self.due_tables() {
                 let end = self.mappings.place(&source).checkpoint;
                 if end > 0 {
@@ -293,6 +310,11 @@ pub fn limits(rng: &mut Rng) -> Limits {
         objects: *rng.pick(&[1, 4, 1_000]),
         bytes: *rng.pick(&[200, 64 << 20]),
     }
+}
+
+/// The names of those that take records.
+pub fn open(shards: &[Shard]) -> Vec<String> {
+    shards.iter().filter(|shard| shard.open).map(|shard| shard.id.clone()).collect()
 }
 
 pub fn shards(world: &World) -> Vec<Shard> {
