@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::OnceCell;
 
+use crate::change::Version;
 use crate::join::{Encoded, Limits};
 use crate::location::Location;
 use crate::log::ChangeLog;
@@ -20,12 +21,12 @@ use crate::sequence::SequenceNumber;
 use crate::settings::AsOf;
 use crate::time::Timestamp;
 
-use super::cursor::{Cursor, Intent, cursor_key, definition_key};
+use super::cursor::{Cursor, Intent, cursor_key};
 use super::engine::Engine;
 use super::error::ProcessError;
 use super::finish::{Place, read_again, write};
 use super::pin;
-use super::range::{Encoding, Slice, decide, encode, flags};
+use super::range::{Decided, Encoding, Slice, decide, encode, flags};
 use super::report::{BatchReport, Observer};
 
 /// What a consumer works with.
@@ -75,7 +76,7 @@ impl Progress {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn reached(&self, sequence: &str) {
+    pub(super) fn reached(&self, sequence: &str) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(sequence.into());
     }
 }
@@ -83,22 +84,30 @@ impl Progress {
 /// One pipeline's consumer of one stream.
 #[derive(Debug)]
 pub struct Consumer {
-    deps: ConsumerDeps,
-    settings: ConsumerSettings,
-    log: ChangeLog,
-    engine: Arc<Engine>,
+    pub(super) deps: ConsumerDeps,
+    pub(super) settings: ConsumerSettings,
+    pub(super) log: ChangeLog,
+    pub(super) engine: Arc<Engine>,
     /// The engine of another definition, while its pending ranges are being finished.
-    other: tokio::sync::Mutex<Option<Arc<Engine>>>,
+    pub(super) other: tokio::sync::Mutex<Option<Arc<Engine>>>,
     prepared: OnceCell<()>,
-    stream: Mutex<Option<(StreamDescription, Timestamp)>>,
+    pub(super) stream: Mutex<Option<(StreamDescription, Timestamp)>>,
 }
 
-/// For so long the stream is taken to be the one that was seen last.
-const STREAM_MEMORY_MILLIS: i64 = 60_000;
 /// So often a lost swap is followed by another attempt in the same invocation.
-const ATTEMPTS: u32 = 64;
+pub(super) const ATTEMPTS: u32 = 64;
 /// Between two attempts at a write that meets another one.
-const BUSY_PAUSE: Duration = Duration::from_millis(50);
+pub(super) const BUSY_PAUSE: Duration = Duration::from_millis(50);
+
+/// A range that is decided and encoded.
+#[derive(Debug)]
+pub(super) struct NextRange<'a> {
+    pub(super) intent: Intent,
+    pub(super) encoded: Encoded,
+    pub(super) decided: Decided<'a>,
+    /// How many records it has.
+    pub(super) taken: usize,
+}
 
 /// The cursor as read or written last.
 #[derive(Clone, Debug)]
@@ -159,7 +168,7 @@ impl Consumer {
         }
     }
 
-    fn sources(&self) -> Sources<'_> {
+    pub(super) fn sources(&self) -> Sources<'_> {
         Sources { state: &*self.deps.state, log: &self.log, tables: &*self.deps.tables, clock: &*self.deps.clock }
     }
 
@@ -221,25 +230,11 @@ impl Consumer {
             version = self.log.head(version).await?.max(version);
         }
         engine.ensure(sources, version).await?;
-        let flags = flags(rest);
-        let decided = decide(engine, sources, rest, &flags, version).await?;
-        let output = self.deps.stores.open(&self.settings.output)?;
-        let (keys, limits) = (output.limits(), self.settings.limits);
-        let encoding = Encoding { shard, steps: &decided.steps, flags: &flags, keys, limits };
-        let Some((encoded, taken)) = encode(engine, decided.slice, encoding).await else { return Ok(None) };
-        let Some(last) = taken.checked_sub(1).and_then(|place| rest.get(place)) else { return Ok(None) };
-        let intent = Intent {
-            first: first.sequence.into(),
-            last: last.sequence.into(),
-            records: taken as u64,
-            steps: decided.steps_through(last.sequence),
-            definition: engine.definition.digest.clone(),
-            output: self.settings.output.clone(),
-        };
+        let Some(range) = self.next_range(shard, rest, version).await? else { return Ok(None) };
         let before = held.cursor.clone().unwrap_or_else(|| Cursor::new(stream, version, self.settings.output.clone()));
-        let pending = before.with_pending(intent);
+        let pending = before.with_pending(range.intent);
         let Some(held) = self.swap(key, &pending, held.etag.as_ref()).await? else { return Ok(None) };
-        decided.tell(&*self.deps.observer, shard, taken);
+        range.decided.tell(&*self.deps.observer, shard, range.taken);
         if before.committed_through.is_none() {
             // A pin counts only if the floor, read after it was written, has not passed it.
             let floor = self.log.floor().await?;
@@ -248,7 +243,7 @@ impl Consumer {
                 return self.swap(key, &unpinned, held.etag.as_ref()).await;
             }
         }
-        self.carry_out(stream, shard, key, pending, &held, encoded, false).await
+        self.carry_out(stream, shard, key, pending, &held, range.encoded, false).await
     }
 
     /// Finishes the range that another attempt left pending: exactly that range, those versions, that definition, that
@@ -297,74 +292,66 @@ impl Consumer {
         recovered: bool,
     ) -> Result<Option<Held>, ProcessError> {
         let Some(intent) = &pending.pending else { return Ok(None) };
+        let report = self.write_out(stream, shard, intent, encoded, recovered).await?;
+        let committed = self.swap(key, &pending.committed(), held.etag.as_ref()).await?;
+        if committed.is_some() {
+            self.deps.observer.committed(&report);
+        }
+        Ok(committed)
+    }
+
+    /// Decides the next range of a shard, without a trace outside. `None` if a version has just been forgotten.
+    pub(super) async fn next_range<'a>(
+        &self,
+        shard: &str,
+        rest: Slice<'a>,
+        version: Version,
+    ) -> Result<Option<NextRange<'a>>, ProcessError> {
+        let engine = &*self.engine;
+        let flags = flags(rest);
+        let decided = decide(engine, self.sources(), rest, &flags, version).await?;
+        let output = self.deps.stores.open(&self.settings.output)?;
+        let (keys, limits) = (output.limits(), self.settings.limits);
+        let encoding = Encoding { shard, steps: &decided.steps, flags: &flags, keys, limits };
+        let Some((encoded, taken)) = encode(engine, decided.slice, encoding).await else { return Ok(None) };
+        let last = taken.checked_sub(1).and_then(|place| rest.get(place));
+        let Some((first, last)) = rest.first().zip(last) else { return Ok(None) };
+        let intent = Intent {
+            first: first.sequence.into(),
+            last: last.sequence.into(),
+            records: taken as u64,
+            steps: decided.steps_through(last.sequence),
+            definition: engine.definition.digest.clone(),
+            output: self.settings.output.clone(),
+        };
+        Ok(Some(NextRange { intent, encoded, decided, taken }))
+    }
+
+    /// Writes a decided range's objects and dead letters; what to tell once it counts.
+    pub(super) async fn write_out(
+        &self,
+        stream: &StreamDescription,
+        shard: &str,
+        intent: &Intent,
+        encoded: Encoded,
+        recovered: bool,
+    ) -> Result<BatchReport, ProcessError> {
         let engine = self.engine_of(&intent.definition).await?;
-        let counts = encoded.counts;
-        let objects = encoded.objects.len();
+        let report = BatchReport {
+            shard: shard.into(),
+            first: intent.first.clone(),
+            last: intent.last.clone(),
+            counts: encoded.counts,
+            objects: encoded.objects.len(),
+            version: intent.last_version(),
+            recovered,
+        };
         let output = self.deps.stores.open(&intent.output)?;
         let pipeline = engine.definition.name.as_str();
         let extension = engine.definition.output.format.extension();
         let place = Place { pipeline, stream: &stream.name, shard, extension };
         write(&*self.deps.state, &*output, place, intent, encoded).await?;
-        let committed = self.swap(key, &pending.committed(), held.etag.as_ref()).await?;
-        if committed.is_some() {
-            self.deps.observer.committed(&BatchReport {
-                shard: shard.into(),
-                first: intent.first.clone(),
-                last: intent.last.clone(),
-                counts,
-                objects,
-                version: intent.last_version(),
-                recovered,
-            });
-        }
-        Ok(committed)
-    }
-
-    /// Writes without a cursor: each call writes what it was given.
-    async fn at_least_once(
-        &self,
-        stream: &StreamDescription,
-        shard: &str,
-        all: Slice<'_>,
-        progress: &Progress,
-    ) -> Result<(), ProcessError> {
-        let engine = &*self.engine;
-        let sources = self.sources();
-        let bases = engine.bases(sources).await?;
-        let mut version = self.log.head(bases).await?.max(bases);
-        let mut rest = all;
-        while let Some(first) = rest.first() {
-            progress.reached(first.sequence);
-            engine.ensure(sources, version).await?;
-            let flags = flags(rest);
-            let decided = decide(engine, sources, rest, &flags, version).await?;
-            let output = self.deps.stores.open(&self.settings.output)?;
-            let keys = output.limits();
-            let (steps, limits) = (&decided.steps, self.settings.limits);
-            let encoding = Encoding { shard, steps, flags: &flags, keys, limits };
-            let Some((encoded, taken)) = encode(engine, decided.slice, encoding).await else { continue };
-            let Some(last) = taken.checked_sub(1).and_then(|place| rest.get(place)) else { continue };
-            let intent = Intent {
-                first: first.sequence.into(),
-                last: last.sequence.into(),
-                records: taken as u64,
-                steps: decided.steps_through(last.sequence),
-                definition: engine.definition.digest.clone(),
-                output: self.settings.output.clone(),
-            };
-            let (counts, objects) = (encoded.counts, encoded.objects.len());
-            let (pipeline, extension) = (engine.definition.name.as_str(), engine.definition.output.format.extension());
-            let place = Place { pipeline, stream: &stream.name, shard, extension };
-            write(&*self.deps.state, &*output, place, &intent, encoded).await?;
-            decided.tell(&*self.deps.observer, shard, taken);
-            version = version.max(intent.last_version());
-            rest = rest.from(rest.start() + taken);
-            let (first, last) = (intent.first, intent.last);
-            let shard = shard.into();
-            let report = BatchReport { shard, first, last, counts, objects, version, recovered: false };
-            self.deps.observer.committed(&report);
-        }
-        Ok(())
+        Ok(report)
     }
 
     /// Replaces the cursor. `None` where it is not the one that was held.
@@ -407,80 +394,4 @@ impl Consumer {
         }
         Ok(Held { cursor: found, etag })
     }
-
-    /// The engine of a definition by its digest: this consumer's own, or one that an earlier deployment left behind.
-    async fn engine_of(&self, digest: &str) -> Result<Arc<Engine>, ProcessError> {
-        if self.engine.definition.digest == digest {
-            return Ok(Arc::clone(&self.engine));
-        }
-        let mut other = self.other.lock().await;
-        if let Some(engine) = other.as_ref().filter(|engine| engine.definition.digest == digest) {
-            return Ok(Arc::clone(engine));
-        }
-        let key = definition_key(&self.engine.definition.name, digest);
-        let Some(object) = self.deps.state.get(&key).await? else { return Err(ProcessError::DefinitionGone { key }) };
-        let text = String::from_utf8_lossy(&object.bytes);
-        let definition = Definition::parse(&text).map_err(|source| ProcessError::Definition { key, source })?;
-        let engine = Arc::new(Engine::new(definition, Arc::clone(&self.deps.observer)));
-        *other = Some(Arc::clone(&engine));
-        Ok(engine)
-    }
-
-    /// The stream's name and creation time, asked for again now and then: it may have been deleted and made anew.
-    async fn stream(&self) -> Result<StreamDescription, ProcessError> {
-        let now = self.deps.clock.now();
-        let known = self.stream.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some((description, asked)) = known
-            && (0..STREAM_MEMORY_MILLIS).contains(&(now.millis() - asked.millis()))
-        {
-            return Ok(description);
-        }
-        self.describe().await
-    }
-
-    async fn describe(&self) -> Result<StreamDescription, ProcessError> {
-        let now = self.deps.clock.now();
-        let description = self.deps.stream.describe().await?;
-        *self.stream.lock().unwrap_or_else(PoisonError::into_inner) = Some((description.clone(), now));
-        Ok(description)
-    }
-
-    /// Once per environment: the definition is put where whoever finishes our ranges finds it, and the output prefix is
-    /// claimed.
-    async fn prepare(&self, stream: &StreamDescription) -> Result<(), ProcessError> {
-        let definition = &self.engine.definition;
-        let key = definition_key(&definition.name, &definition.digest);
-        self.put_if_absent(&*self.deps.state, &key, Bytes::from(definition.text.clone())).await?;
-        let output = self.deps.stores.open(&self.settings.output)?;
-        let claim = serde_json::json!({
-            "freshjoin": "output/1", "pipeline": definition.name, "stream": stream.name,
-        });
-        let found = self.put_if_absent(&*output, OUTPUT_CLAIM, Bytes::from(claim.to_string())).await?;
-        let owner: serde_json::Value = serde_json::from_slice(&found).unwrap_or_default();
-        if ["pipeline", "stream"].iter().all(|member| owner.get(member) == claim.get(member)) {
-            return Ok(());
-        }
-        Err(ProcessError::OutputTaken {
-            output: self.settings.output.clone(),
-            owner: String::from_utf8_lossy(&found).into_owned(),
-        })
-    }
-
-    /// What is under the key in the end.
-    async fn put_if_absent(&self, store: &dyn ObjectStore, key: &str, bytes: Bytes) -> Result<Bytes, ProcessError> {
-        for _ in 0..ATTEMPTS {
-            if let Some(object) = store.get(key).await? {
-                return Ok(object.bytes);
-            }
-            match store.put(key, bytes.clone(), Precondition::Absent).await? {
-                PutOutcome::Written(_) => return Ok(bytes),
-                PutOutcome::PreconditionFailed => {}
-                PutOutcome::Busy => self.deps.clock.sleep(BUSY_PAUSE).await,
-            }
-        }
-        Err(ProcessError::Contended(key.into()))
-    }
 }
-
-/// Says whose output a prefix holds.
-const OUTPUT_CLAIM: &str = "_freshjoin.json";

@@ -58,6 +58,12 @@ pub enum ProcessError {
         /// Its key below the state's location.
         key: String,
     },
+    /// A definition that is not what its key says.
+    #[error("the definition {key} was altered; put back the text whose SHA-256 its name is")]
+    DefinitionAltered {
+        /// Its key below the state's location.
+        key: String,
+    },
     /// The definition that a pending range was begun with cannot be used.
     #[error("the pending range's definition {key} cannot be used: {source}")]
     Definition {

@@ -13,8 +13,10 @@ mod finish;
 mod pin;
 mod range;
 mod report;
+mod setup;
 #[cfg(test)]
 mod tests;
+mod unguarded;
 
 pub use consumer::{Consumer, ConsumerDeps, ConsumerSettings, Progress};
 pub use cursor::{Cursor, CursorError, Intent, Step, cursor_key, definition_key};

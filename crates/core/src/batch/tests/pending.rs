@@ -76,10 +76,23 @@ async fn without_its_definition_nothing_is_done() {
     assert!(error.to_string().contains(&key));
     world.state.insert(&key, Bytes::from_static(b"name = 3"));
     assert!(matches!(env.fails(&world.cut(2..)).await, ProcessError::Definition { .. }));
+    // A sound definition under another's name would finish the range in another way.
+    world.state.insert(&key, world.definition.clone());
+    assert!(matches!(env.fails(&world.cut(2..)).await, ProcessError::DefinitionAltered { .. }));
     assert_eq!((world.everything(), world.cursor()), (before, cursor));
     world.state.insert(&key, DEFINITION);
     env.done(&world.cut(2..)).await;
     assert_eq!(world.rows(), finished());
+}
+
+#[tokio::test]
+async fn nobody_begins_under_a_definition_that_was_altered() {
+    let world = World::new();
+    let key = definition_key("p", &Definition::parse(DEFINITION).unwrap().digest);
+    world.state.insert(&key, DEFINITION.replace("[output]", "join = \"inner\"\n[output]"));
+    world.orders(1..4).await;
+    assert!(matches!(world.env().fails(&world.cut(..)).await, ProcessError::DefinitionAltered { .. }));
+    assert!(world.cursor().is_none());
 }
 
 #[tokio::test]
