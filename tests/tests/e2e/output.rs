@@ -55,7 +55,6 @@ pub(crate) async fn objects(store: &dyn ObjectStore, prefix: &str) -> BTreeMap<S
         after = Some(last.key.clone());
         for listed in page {
             let object = store.get(&listed.key).await.unwrap().expect("a listed object is there");
-            assert_eq!(object.bytes.len() as u64, listed.size);
             objects.insert(listed.key, object.bytes);
         }
     }
