@@ -113,12 +113,11 @@ impl Run {
     }
 
     /// A batch that came before, or a part of it.
-    pub fn deliver_again(&mut self, wanted: impl Fn(&Source) -> bool) {
+    pub fn deliver_again(&mut self) {
         let all: Vec<(Source, (usize, usize))> = self
             .mappings
             .0
             .iter()
-            .filter(|(source, _)| wanted(source))
             .flat_map(|(source, place)| place.delivered.iter().map(move |batch| (source.clone(), *batch)))
             .collect();
         if !all.is_empty() {

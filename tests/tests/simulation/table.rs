@@ -75,9 +75,9 @@ impl References {
     }
 
     fn draw(&mut self, rng: &mut Rng) -> (&'static str, Value, Option<Value>) {
-        let delete = rng.chance(250);
+        let delete = rng.chance(350);
         if rng.chance(650) {
-            let (item, price) = (*rng.pick(&DISHES[..5]), rng.between(1, 3));
+            let (item, price) = (*rng.pick(&DISHES[..5]), rng.between(1, 2));
             let key = json!({ "item": item, "price": price });
             let row = json!({ "item": item, "price": price, "priority": rng.pick(&LEVELS), "unused": rng.below(9) });
             (PRIORITIES, key, (!delete).then_some(row))
