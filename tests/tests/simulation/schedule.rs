@@ -146,8 +146,12 @@ impl Run {
         match self.rng.weighted(&weights) {
             0 if !self.tasks.is_empty() => {
                 let place = self.rng.below(self.tasks.len());
-                if self.tasks[place].frozen <= step {
-                    self.poll(place)?;
+                let (all, frozen) = (self.tasks.len(), self.tasks[place].frozen);
+                for _ in 0..if frozen <= step { self.rng.between(1, 8) } else { 0 } {
+                    if self.tasks.len() == all {
+                        self.poll(place)?;
+                        self.observe()?;
+                    }
                 }
                 if self.rng.chance(5) {
                     let place = self.rng.below(self.tasks.len().max(1));
