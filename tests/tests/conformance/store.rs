@@ -59,7 +59,7 @@ pub(crate) fn trials(servers: &Arc<Servers>) -> Vec<Trial> {
     for case in cases() {
         let servers = Arc::clone(servers);
         trials.push(harness::case(format!("store::s3_moto::{}", case.name), move || async move {
-            let why = "moto holds no lock between the check and the write";
+            let why = "moto promises nothing about racing writers";
             (case.run)(s3(&servers.moto().url(), case.name, Some(why)).await).await;
         }));
     }

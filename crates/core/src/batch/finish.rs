@@ -77,7 +77,7 @@ pub(super) async fn write(
     intent: &Intent,
     encoded: Encoded,
 ) -> Result<(), ProcessError> {
-    let file = format!("{}-{}-{}.{}", place.shard, intent.first, intent.last, place.extension);
+    let file = format!("{}-{}-{}.{}", escape_component(place.shard), intent.first, intent.last, place.extension);
     let mut writes: Vec<(&dyn ObjectStore, String, Bytes)> =
         encoded.objects.into_iter().map(|(partition, bytes)| (output, partition + &file, bytes)).collect();
     if !encoded.dead_letters.is_empty() {
