@@ -22,7 +22,7 @@ use failure::Failure;
 
 /// Join a stream with reference data that keeps changing.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100)]
+#[command(name = "freshjoin", version, max_term_width = 100)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

@@ -163,6 +163,10 @@ partition_by = ["item", "priority"]
         let unsound = world.run(&["--input", "in.jsonl", "--output", "out"]);
         assert_eq!(unsound.status.code(), Some(1));
         assert!(one_line_of(&unsound).contains("p.toml"));
+        fs::write(world.path("p.toml"), DEFINITION.replace("[output]", "[output]\ndelivery = \"at-least-once\""))
+            .unwrap();
+        let loose = world.run(&["--input", "in.jsonl", "--output", "out"]);
+        assert!(one_line_of(&loose).contains("exactly-once"));
         assert_eq!(world.run(&["--input", "in.jsonl"]).status.code(), Some(2));
         assert_eq!(world.command(&["no-such-thing"]).output().unwrap().status.code(), Some(2));
         let stream = ["generate", "--template", "{{random.uuid}}", "--rate", "1", "--count", "1", "--stream", "s"];

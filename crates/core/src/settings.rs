@@ -149,8 +149,10 @@ impl EnricherSettings {
     /// [`SettingsError`] for the first variable that is missing or wrong.
     pub fn read(source: &Source<'_>) -> Result<Self, SettingsError> {
         Ok(Self {
-            pipeline: required(source, PIPELINE, "the definition: TOML text, a file path or s3://…", |text| {
-                Some(text.to_owned())
+            // Not trimmed: an error in it names its line.
+            pipeline: value(source, PIPELINE).ok_or(SettingsError::Missing {
+                variable: PIPELINE,
+                expected: "the definition: TOML text, a file path or s3://…",
             })?,
             state: state(source)?,
             output: required(source, OUTPUT, LOCATION_FORM, location)?,

@@ -104,7 +104,8 @@ async fn write(
 
 /// A template given by its file or itself.
 fn text(given: &str) -> Result<String, Failure> {
-    if given.contains("{{") || given.contains('\n') {
+    // Records are JSON: a template has a brace, and the name of a file seldom.
+    if given.contains('\n') || (given.contains('{') && !Path::new(given).is_file()) {
         return Ok(given.to_owned());
     }
     let read = std::fs::read_to_string(Path::new(given));

@@ -94,6 +94,8 @@ pub(super) async fn feed(
 ) -> Result<(), Failure> {
     let mut turn = 0;
     loop {
+        // A file answers at once; standard input may have nothing to say for good.
+        let waits = !input.grows;
         let reading = tokio::task::spawn_blocking(move || {
             let block = input.block();
             (input, block)
@@ -101,15 +103,25 @@ pub(super) async fn feed(
         let read;
         (input, read) = tokio::select! {
             read = reading => read?,
-            _ = stop.wait_for(|stop| *stop) => break,
+            _ = stop.wait_for(|stop| *stop), if waits => break,
         };
         let block = read?;
+        let stopped = *stop.borrow();
         if !block.is_empty() {
             turn = (turn + deal(&stream, &shards, turn, &block).await?) % shards.len().max(1);
         } else if input.ended {
             break;
+        } else if stopped {
+            // The last line of a file may lack its line feed.
+            let last = std::mem::take(&mut input.rest);
+            if !last.is_empty() {
+                deal(&stream, &shards, turn, &last).await?;
+            }
         } else {
             SystemClock.sleep(LOOK_AGAIN).await;
+        }
+        if stopped {
+            break;
         }
     }
     for shard in &shards {
@@ -133,6 +145,22 @@ mod tests {
     use freshjoin_core::ports::{Position, Stream};
 
     use super::*;
+
+    #[tokio::test]
+    async fn the_last_line_of_a_followed_file_is_a_record_once_it_is_interrupted() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("in");
+        std::fs::write(&path, "0\nlast").unwrap();
+        let stream = Arc::new(EmbeddedStream::new("s", 1, Arc::new(SystemClock)));
+        let shards: Vec<String> = stream.shards().await.unwrap().into_iter().map(|shard| shard.id).collect();
+        let (interrupt, stop) = watch::channel(false);
+        let mut input = Input::open(&path, true).unwrap();
+        assert_eq!(input.block().unwrap(), b"0\n");
+        interrupt.send_replace(true);
+        feed(input, stream.clone(), shards.clone(), stop).await.unwrap();
+        let page = stream.read(&shards[0], &Position::TrimHorizon).await.unwrap();
+        assert_eq!(page.records.iter().map(|record| record.data).collect::<Vec<_>>(), [b"last"]);
+    }
 
     #[tokio::test]
     async fn every_line_is_a_record_and_shards_take_turns() {

@@ -18,7 +18,7 @@ use clap::Args;
 use freshjoin_clock::SystemClock;
 use freshjoin_core::batch::{Consumer, ConsumerDeps, ConsumerSettings};
 use freshjoin_core::join::Limits;
-use freshjoin_core::pipeline::Definition;
+use freshjoin_core::pipeline::{Definition, Delivery};
 use freshjoin_core::ports::ObjectStore;
 use freshjoin_core::settings::AsOf;
 use freshjoin_local::{EmbeddedStream, EmbeddedTables, FsStore, FsStores, PageLimits, SplitStore};
@@ -146,7 +146,12 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
 fn read_definition(path: &Path) -> Result<Definition, Failure> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| Failure::new(format!("{} cannot be read: {error}", path.display()), "check --pipeline"))?;
-    Definition::parse(&text).map_err(|error| Failure::from(error).while_doing(path.display()))
+    let definition = Definition::parse(&text).map_err(|error| Failure::from(error).while_doing(path.display()))?;
+    if definition.output.delivery == Delivery::AtLeastOnce {
+        let cause = format!("{}: a run joins as of flags, which at-least-once delivery cannot", path.display());
+        return Err(Failure::new(cause, "take out delivery, or set it to \"exactly-once\""));
+    }
+    Ok(definition)
 }
 
 fn report(arguments: &Arguments, totals: Totals, started: Instant) -> Result<(), Failure> {

@@ -1,6 +1,7 @@
 //! A definition ready to run: its plan, and the reference data at the versions that its shards need.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::{RwLock, RwLockReadGuard};
@@ -20,10 +21,15 @@ pub(super) struct Engine {
     observer: Arc<dyn Observer>,
     /// Newest first. Mostly one; a second where a shard is behind what the first still remembers.
     libraries: RwLock<Vec<Library>>,
+    /// Digests of change files that flags named falsely. A change file never alters, so a storm of such flags costs one
+    /// look at each file and no more.
+    denied: Mutex<BTreeMap<Version, String>>,
 }
 
 /// So many libraries are kept.
 const LIBRARIES: usize = 2;
+/// So many falsely named versions are remembered.
+const DENIED: usize = 4_096;
 
 /// What became of a flag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +44,7 @@ pub(super) enum Honour {
 impl Engine {
     pub(super) fn new(definition: Definition, observer: Arc<dyn Observer>) -> Self {
         let plan = Plan::new(&definition);
-        Self { definition, plan, observer, libraries: RwLock::default() }
+        Self { definition, plan, observer, libraries: RwLock::default(), denied: Mutex::default() }
     }
 
     /// The newest version that any of its references' bases defines: no record is joined below it.
@@ -139,6 +145,9 @@ impl Engine {
             Some(true) => return Ok(Honour::Yes),
             None => {}
         }
+        if self.denied().get(&flag.version).is_some_and(|digest| *digest != flag.digest) {
+            return Ok(Honour::No(IgnoredFlag::OtherDigest));
+        }
         if head.is_some_and(|head| flag.version > head) || flag.version == 0 {
             return Ok(Honour::No(IgnoredFlag::Unknown));
         }
@@ -151,7 +160,14 @@ impl Engine {
                 self.advance(sources, flag.version, Some((file, bytes))).await?;
                 Ok(Honour::Yes)
             }
-            Ok(Some(_)) => Ok(Honour::No(IgnoredFlag::OtherDigest)),
+            Ok(Some((_, bytes))) => {
+                let mut denied = self.denied();
+                if denied.len() >= DENIED {
+                    denied.pop_first();
+                }
+                denied.insert(flag.version, crate::change::digest(&bytes));
+                Ok(Honour::No(IgnoredFlag::OtherDigest))
+            }
             Ok(None) => {
                 // Whatever else is forged in this batch above the head then costs nothing.
                 if head.is_none() {
@@ -162,6 +178,16 @@ impl Engine {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    fn denied(&self) -> MutexGuard<'_, BTreeMap<Version, String>> {
+        self.denied.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a flag of a version that is in force already is known to be false; makes no call.
+    pub(super) async fn is_false(&self, flag: &Flag) -> bool {
+        let libraries = self.libraries.read().await;
+        libraries.iter().find_map(|library| library.digest(flag.version)).is_some_and(|digest| digest != flag.digest)
     }
 
     /// The libraries, to find the one that covers a version. Not to be held across an await.

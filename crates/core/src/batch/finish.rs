@@ -13,7 +13,7 @@ use super::ProcessError;
 use super::cursor::Intent;
 
 /// So many objects are being written at a time.
-const CONCURRENCY: usize = 32;
+const CONCURRENCY: usize = 64;
 /// How often a write that meets another one is tried.
 const ATTEMPTS: u32 = 5;
 

@@ -138,6 +138,11 @@ pub(super) async fn decide<'a>(
             continue;
         };
         if flag.version <= in_force {
+            if flag.version == 0 {
+                ignored.push((place, IgnoredFlag::Unknown));
+            } else if engine.is_false(&flag).await {
+                ignored.push((place, IgnoredFlag::OtherDigest));
+            }
             continue;
         }
         let first = place == 0;

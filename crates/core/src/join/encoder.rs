@@ -170,7 +170,7 @@ impl<'p, 'a> Encoder<'p, 'a> {
             &plan.names,
             record.data,
             &mut self.fields,
-            |fields, number, sub| {
+            |fields, number, bytes| {
                 let out = &mut **out.borrow_mut();
                 let mut join = Join {
                     plan,
@@ -190,7 +190,7 @@ impl<'p, 'a> Encoder<'p, 'a> {
                     Ok(()) => out.counts.enriched += 1,
                     Err(reason) => {
                         out.undo(mark);
-                        out.dead_letter(shard, record, number, &reason.to_string(), sub.bytes());
+                        out.dead_letter(shard, record, number, &reason.to_string(), bytes);
                     }
                 }
                 if out.objects.len() > max_objects { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }

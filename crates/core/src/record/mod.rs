@@ -3,7 +3,7 @@
 
 mod order;
 
-pub use order::{FieldNames, Fields, FlagFinder, Malformed, SubRecord, decode, parse_object};
+pub use order::{FieldNames, Fields, FlagFinder, Malformed, decode, parse_object};
 
 use crate::sequence::SequenceNumber;
 use crate::time::Timestamp;

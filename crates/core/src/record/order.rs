@@ -68,13 +68,13 @@ impl fmt::Display for Malformed {
     }
 }
 
-/// Reads the objects of a record one by one. `each` gets a sub-record's fields, its number and a way to its bytes, and
+/// Reads the objects of a record one by one. `each` gets a sub-record's fields, its number and its bytes, and
 /// may end the reading; `bad` gets what cannot be a sub-record.
 pub fn decode<'a, B>(
     names: &FieldNames,
     data: &'a [u8],
     fields: &mut Fields<'a>,
-    mut each: impl FnMut(&Fields<'a>, u32, SubRecord<'a>) -> ControlFlow<B>,
+    mut each: impl FnMut(&Fields<'a>, u32, &'a [u8]) -> ControlFlow<B>,
     bad: impl FnMut(Malformed, u32, &'a [u8]),
 ) -> ControlFlow<B> {
     // The common record is one object: it is parsed once and handed over. Anything else is checked whole first, because
@@ -83,7 +83,7 @@ pub fn decode<'a, B>(
         Ok(text) => {
             let mut input = Deserializer::from_str(text);
             match (ObjectSeed { names, fields: &mut *fields }).deserialize(&mut input).map(|()| input.end().is_ok()) {
-                Ok(true) => return each(fields, 0, SubRecord { data, index: None }),
+                Ok(true) => return each(fields, 0, data),
                 Ok(false) if objects(names, text) => {
                     let mut number = 0;
                     return run_objects(names, text, fields, &mut number, &mut each);
@@ -94,23 +94,6 @@ pub fn decode<'a, B>(
         Err(_) => Malformed::NotUtf8,
     };
     by_line(names, data, fields, problem, each, bad)
-}
-
-/// The bytes of one sub-record, found only when they are needed.
-#[derive(Clone, Copy, Debug)]
-pub struct SubRecord<'a> {
-    data: &'a [u8],
-    index: Option<usize>,
-}
-
-impl<'a> SubRecord<'a> {
-    /// The sub-record as the producer wrote it: the whole record where it holds one object.
-    #[must_use]
-    pub fn bytes(&self) -> &'a [u8] {
-        let Some(index) = self.index else { return self.data };
-        let mut objects = Deserializer::from_slice(self.data).into_iter::<&RawValue>();
-        objects.nth(index).and_then(Result::ok).map_or(self.data, |raw| raw.get().as_bytes())
-    }
 }
 
 /// Whether the text is JSON objects and nothing else.
@@ -127,19 +110,19 @@ fn objects(names: &FieldNames, text: &str) -> bool {
     }
 }
 
+/// Hands over the objects of a text that is known to hold nothing else.
 fn run_objects<'a, B>(
     names: &FieldNames,
     text: &'a str,
     fields: &mut Fields<'a>,
     number: &mut u32,
-    each: &mut impl FnMut(&Fields<'a>, u32, SubRecord<'a>) -> ControlFlow<B>,
+    each: &mut impl FnMut(&Fields<'a>, u32, &'a [u8]) -> ControlFlow<B>,
 ) -> ControlFlow<B> {
-    let mut input = Deserializer::from_str(text);
-    let mut index = 0;
-    while input.end().is_err() && (ObjectSeed { names, fields: &mut *fields }).deserialize(&mut input).is_ok() {
-        each(fields, *number, SubRecord { data: text.as_bytes(), index: Some(index) })?;
-        *number += 1;
-        index += 1;
+    for raw in Deserializer::from_str(text).into_iter::<&RawValue>().map_while(Result::ok) {
+        if parse_object(names, raw.get(), fields).is_ok() {
+            each(fields, *number, raw.get().as_bytes())?;
+            *number += 1;
+        }
     }
     ControlFlow::Continue(())
 }
@@ -149,7 +132,7 @@ fn by_line<'a, B>(
     data: &'a [u8],
     fields: &mut Fields<'a>,
     problem: Malformed,
-    mut each: impl FnMut(&Fields<'a>, u32, SubRecord<'a>) -> ControlFlow<B>,
+    mut each: impl FnMut(&Fields<'a>, u32, &'a [u8]) -> ControlFlow<B>,
     mut bad: impl FnMut(Malformed, u32, &'a [u8]),
 ) -> ControlFlow<B> {
     let trimmed = |line: &'a [u8]| line.trim_ascii();

@@ -45,12 +45,38 @@ async fn flags_that_cannot_be_honoured_are_ignored_counted_and_told() {
 }
 
 #[tokio::test]
+async fn a_storm_of_false_flags_of_one_true_version_costs_one_look() {
+    let mut world = World::new();
+    world.limits.records = 100;
+    world.orders([0]).await;
+    let env = world.warm(&world.cut(..)).await;
+    let version = world.bump();
+    world.send((0..400).map(|n| forged("1", &crate::change::digest(format!("{n}").as_bytes())))).await;
+    world.send([world.flag(version), order(1, "a")]).await;
+    env.done(&world.cut(1..)).await;
+    assert!(env.gate.count("GET") <= 3, "{:?}", env.gate.counts());
+    assert_eq!(env.heard.ignored(), [OtherDigest; 400]);
+    assert_eq!(world.rows()[1], row(1, "v1", 1), "and the true one among them is honoured");
+}
+
+#[tokio::test]
+async fn a_false_flag_of_a_version_in_force_is_told() {
+    let (world, env) = started().await;
+    let version = world.bump();
+    world.send([world.flag(version), forged("1", &crate::change::digest(b"x")), world.flag(version)]).await;
+    env.done(&world.cut(1..)).await;
+    assert_eq!(env.heard.ignored(), [OtherDigest]);
+    assert_eq!(env.heard.counts().flags, 3);
+}
+
+#[tokio::test]
 async fn version_0_is_never_announced() {
     let (world, env) = started().await;
     world.send([forged("0", ""), order(1, "a")]).await;
     env.done(&world.cut(1..)).await;
     assert_eq!(world.rows()[1], row(1, "base", 0));
     assert_eq!(env.gate.count("GET"), 1);
+    assert_eq!(env.heard.ignored(), [Unknown]);
 }
 
 #[tokio::test]

@@ -152,3 +152,13 @@ fn a_full_range_leaves_the_next_record_untouched() {
     assert_eq!(world.run(Limits { records: 1, ..Limits::NONE }, KEYS, &data).3, 1);
     assert_eq!(world.run(Limits { bytes: 1, ..Limits::NONE }, KEYS, &data).3, 1);
 }
+
+#[test]
+fn a_record_full_of_dead_letters_costs_its_length() {
+    // Were a sub-record found by counting from the record's start, this would take minutes.
+    let world = World::new(&definition(PRIORITY, "columns = [\"dish\"]"), &[]);
+    let data = r#"{"dish":"\ud800"}"#.repeat(30_000);
+    let (objects, dead, counts, taken) = world.run(Limits::NONE, KEYS, &[data.as_bytes()]);
+    assert_eq!((counts.dead_letters, dead.lines().count(), taken), (30_000, 30_000, 1));
+    assert_eq!(objects, []);
+}

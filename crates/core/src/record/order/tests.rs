@@ -14,8 +14,8 @@ fn decoded(data: &[u8]) -> Vec<(u32, Result<String, Malformed>, String)> {
         &names,
         data,
         &mut fields,
-        |fields, number, sub| {
-            out.borrow_mut().push((number, Ok(fields.get(slot).unwrap_or("-").into()), text(sub.bytes())));
+        |fields, number, bytes| {
+            out.borrow_mut().push((number, Ok(fields.get(slot).unwrap_or("-").into()), text(bytes)));
             ControlFlow::Continue(())
         },
         |why, number, bytes| out.borrow_mut().push((number, Err(why), text(bytes))),
