@@ -169,6 +169,12 @@ partition_by = ["item", "priority"]
         assert!(one_line_of(&loose).contains("exactly-once"));
         assert_eq!(world.run(&["--input", "in.jsonl"]).status.code(), Some(2));
         assert_eq!(world.command(&["no-such-thing"]).output().unwrap().status.code(), Some(2));
+    }
+
+    #[cfg(not(feature = "aws"))]
+    #[test]
+    fn what_needs_aws_says_how_to_get_it() {
+        let world = World::new();
         let stream = ["generate", "--template", "{{random.uuid}}", "--rate", "1", "--count", "1", "--stream", "s"];
         let stream = world.command(&stream).output().unwrap();
         assert_eq!(stream.status.code(), Some(1));

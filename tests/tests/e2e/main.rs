@@ -1,13 +1,14 @@
 //! End to end: the real function binaries under a Runtime API and under event source mappings that fail as AWS's do, over
 //! Kinesis, S3 and DynamoDB served on loopback. What is asserted is read from the objects written.
 //!
-//! It runs the binaries beside it in the target folder: `cargo build --workspace` first (`scripts/test` does).
+//! It runs the binaries beside it in the target folder: `cargo build --workspace --all-features` first (`scripts/test` does).
 //! `cargo test --test e2e poison` runs the cases whose names contain `poison`.
 
 mod capture;
 mod chaos;
 mod faults;
 mod flags;
+mod generate;
 mod join;
 mod kill;
 mod log;
@@ -43,6 +44,7 @@ fn main() {
         zombie::trials(&servers),
         chaos::trials(&servers),
         redeploy::trials(&servers),
+        generate::trials(&servers),
         reshard::trials(&servers),
         start::trials(&servers),
     ];

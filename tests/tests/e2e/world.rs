@@ -415,9 +415,9 @@ pub(crate) fn kinesis_event(stream: &str, shard: &str, records: &[Record<'_>]) -
 }
 
 /// A function's binary, in the folder above that of this test.
-fn built(binary: &str) -> PathBuf {
+pub(crate) fn built(binary: &str) -> PathBuf {
     let here = std::env::current_exe().unwrap();
     let path = here.ancestors().nth(2).unwrap().join(binary);
-    assert!(path.exists(), "{} is missing; `cargo build --workspace` makes it", path.display());
+    assert!(path.exists(), "{} is missing; `cargo build --workspace --all-features` makes it", path.display());
     path
 }

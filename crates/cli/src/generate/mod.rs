@@ -5,20 +5,25 @@
 
 mod helper;
 mod moment;
+mod sink;
 mod template;
 mod words;
 
-use std::io::{BufWriter, ErrorKind, Write, stdout};
+use std::io::{BufWriter, stdout};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+#[cfg(feature = "aws")]
+use freshjoin_aws::KinesisStream;
 use freshjoin_clock::SystemClock;
-use freshjoin_core::ports::Clock;
+use freshjoin_core::ports::{Clock, Stream};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use crate::failure::Failure;
+use sink::{Lines, Shards, Sink};
 use template::Template;
 
 /// Records are written in so many portions a second.
@@ -42,20 +47,13 @@ pub(crate) struct Arguments {
     /// Write a record a line to standard output; line breaks inside it become spaces.
     #[arg(long, required_unless_present = "stream", conflicts_with = "stream")]
     stdout: bool,
-    /// Put the records into a Kinesis stream.
+    /// Put the records into a Kinesis stream; needs a freshjoin that was built with --features aws.
     #[arg(long, value_name = "NAME")]
     stream: Option<String>,
-    /// Pack them as the Kinesis Producer Library does.
-    #[arg(long, requires = "stream")]
-    aggregate: bool,
 }
 
 /// Generates until all records are written.
 pub(crate) async fn generate(arguments: Arguments) -> Result<(), Failure> {
-    if let Some(stream) = &arguments.stream {
-        let cause = format!("--stream {stream} needs AWS, which this freshjoin was built without");
-        return Err(Failure::new(cause, "build freshjoin-cli with --features aws, or use --stdout"));
-    }
     let template = Template::parse(&text(&arguments.template)?)
         .map_err(|problem| Failure::new(format!("the template has {problem}"), "see generate in the README"))?;
     let total = match (arguments.count, arguments.seconds) {
@@ -63,15 +61,30 @@ pub(crate) async fn generate(arguments: Arguments) -> Result<(), Failure> {
         (None, seconds) => arguments.rate.saturating_mul(seconds.unwrap_or_default()),
     };
     let mut random = StdRng::seed_from_u64(rand::random());
-    let mut out = BufWriter::with_capacity(1 << 16, stdout().lock());
-    match write(&template, arguments.rate, total, &mut random, &mut out).await {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => {
-            // What is buffered has no reader any more.
-            drop(out.into_parts());
-            Ok(())
+    match &arguments.stream {
+        Some(name) => {
+            let mut shards = Shards::of(kinesis(name).await?);
+            write(&template, arguments.rate, total, &mut random, &mut shards).await
         }
-        written => Ok(written?),
+        None => {
+            let mut lines = Lines::to(BufWriter::with_capacity(1 << 16, stdout().lock()));
+            write(&template, arguments.rate, total, &mut random, &mut lines).await
+        }
     }
+}
+
+#[cfg(feature = "aws")]
+async fn kinesis(name: &str) -> Result<Arc<dyn Stream>, Failure> {
+    let stream = KinesisStream::new(&freshjoin_aws::config::load().await, name);
+    // Before anything is generated: is it there, and may we?
+    stream.describe().await.map_err(Failure::from)?;
+    Ok(Arc::new(stream))
+}
+
+#[cfg(not(feature = "aws"))]
+async fn kinesis(name: &str) -> Result<Arc<dyn Stream>, Failure> {
+    let cause = format!("--stream {name} needs AWS, which this freshjoin was built without");
+    Err(Failure::new(cause, "build freshjoin-cli with --features aws, or use --stdout"))
 }
 
 async fn write(
@@ -79,23 +92,22 @@ async fn write(
     rate: u64,
     total: u64,
     random: &mut StdRng,
-    out: &mut impl Write,
-) -> std::io::Result<()> {
+    sink: &mut impl Sink,
+) -> Result<(), Failure> {
     let started = Instant::now();
-    let (mut written, mut line) = (0, String::new());
+    let (mut written, mut record) = (0, String::new());
     loop {
         // What the next portion takes is due at its start: the first records come at once.
         let due = u128::from(rate) * (started.elapsed() + TICK).as_millis() / 1000;
         let due = u64::try_from(due).unwrap_or(u64::MAX).min(total);
-        while written < due {
-            line.clear();
-            template.render(random, SystemClock.now(), &mut line);
-            let record = one_line(&mut line);
-            writeln!(out, "{record}")?;
+        while written < due && !sink.is_closed() {
+            record.clear();
+            template.render(random, SystemClock.now(), &mut record);
+            sink.put(&record).await?;
             written += 1;
         }
-        out.flush()?;
-        if written >= total {
+        sink.flush().await?;
+        if written >= total || sink.is_closed() {
             return Ok(());
         }
         SystemClock.sleep(TICK).await;
@@ -112,14 +124,6 @@ fn text(given: &str) -> Result<String, Failure> {
     read.map_err(|error| Failure::new(format!("{given}: {error}"), "name a file, or give a template with {{…}}"))
 }
 
-/// The record with its line breaks as spaces; those at its end are the file's.
-fn one_line(record: &mut String) -> &str {
-    if record.contains(['\n', '\r']) {
-        *record = record.trim_end_matches(['\n', '\r']).replace("\r\n", " ").replace(['\n', '\r'], " ");
-    }
-    record
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,7 +132,9 @@ mod tests {
     async fn a_record_is_a_line_and_the_count_is_exact() {
         let template = "{ \"dish\": \"{{random.arrayElement([\"pizza\"])}}\"\n,\"cost\": {{random.number({\"min\":7,\"max\":7})}}\r\n}\n";
         let (mut random, mut out) = (StdRng::seed_from_u64(1), Vec::new());
-        write(&Template::parse(template).unwrap(), 1_000_000, 123, &mut random, &mut out).await.unwrap();
+        write(&Template::parse(template).unwrap(), 1_000_000, 123, &mut random, &mut Lines::to(&mut out))
+            .await
+            .unwrap();
         let text = String::from_utf8(out).unwrap();
         assert_eq!(text.lines().count(), 123);
         assert!(text.lines().all(|line| line == "{ \"dish\": \"pizza\" ,\"cost\": 7 }"), "{text}");

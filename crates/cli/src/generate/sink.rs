@@ -1,0 +1,162 @@
+//! Where generated records go: a line each to a writer, or into a stream.
+//!
+//! A stream takes them in portions; only what it refused is put again. On failure some records of the portion may have
+//! been written.
+
+use std::io::{ErrorKind, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use freshjoin_clock::SystemClock;
+use freshjoin_core::ports::{Clock, PutEntry, Stream};
+
+use crate::failure::Failure;
+
+/// Takes records one by one.
+pub(super) trait Sink {
+    /// Takes a record as the template gave it.
+    async fn put(&mut self, record: &str) -> Result<(), Failure>;
+
+    /// Writes what was taken.
+    async fn flush(&mut self) -> Result<(), Failure>;
+
+    /// Whether nobody wants more: no failure.
+    fn is_closed(&self) -> bool {
+        false
+    }
+}
+
+/// A record a line.
+#[derive(Debug)]
+pub(super) struct Lines<W> {
+    out: W,
+    closed: bool,
+}
+
+impl<W: Write> Lines<W> {
+    pub(super) fn to(out: W) -> Self {
+        Self { out, closed: false }
+    }
+
+    fn unless_closed(&mut self, written: std::io::Result<()>) -> Result<(), Failure> {
+        match written {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => self.closed = true,
+            written => written?,
+        }
+        Ok(())
+    }
+}
+
+impl<W: Write> Sink for Lines<W> {
+    async fn put(&mut self, record: &str) -> Result<(), Failure> {
+        let written = writeln!(self.out, "{}", one_line(record));
+        self.unless_closed(written)
+    }
+
+    async fn flush(&mut self) -> Result<(), Failure> {
+        let written = self.out.flush();
+        self.unless_closed(written)
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed
+    }
+}
+
+/// The record with its line breaks as spaces; those at its end are the file's.
+fn one_line(record: &str) -> String {
+    record.trim_end_matches(['\n', '\r']).replace("\r\n", " ").replace(['\n', '\r'], " ")
+}
+
+/// Records of a stream, spread over its shards.
+#[derive(Debug)]
+pub(super) struct Shards {
+    stream: Arc<dyn Stream>,
+    waiting: Vec<PutEntry>,
+    bytes: usize,
+}
+
+/// What one PutRecords takes, with room for the partition keys.
+const MOST_RECORDS: usize = 500;
+const MOST_BYTES: usize = 4 << 20;
+/// Between two attempts at records that a shard had no room for.
+const PAUSE: Duration = Duration::from_millis(100);
+/// So often records may be refused in a row.
+const ATTEMPTS: u32 = 100;
+
+impl Shards {
+    pub(super) fn of(stream: Arc<dyn Stream>) -> Self {
+        Self { stream, waiting: Vec::new(), bytes: 0 }
+    }
+}
+
+impl Sink for Shards {
+    async fn put(&mut self, record: &str) -> Result<(), Failure> {
+        if self.waiting.len() == MOST_RECORDS || self.bytes + record.len() > MOST_BYTES {
+            self.flush().await?;
+        }
+        self.bytes += record.len();
+        let data = Bytes::copy_from_slice(record.as_bytes());
+        let partition_key = format!("{:016x}", rand::random::<u64>());
+        self.waiting.push(PutEntry { data, partition_key, explicit_hash_key: None });
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), Failure> {
+        let mut refused = 0;
+        while !self.waiting.is_empty() {
+            let answers = self.stream.put(&self.waiting).await?;
+            let mut answers = answers.into_iter();
+            let mut reason = String::new();
+            self.waiting.retain(|_| match answers.next() {
+                Some(Err(why)) => {
+                    reason = why;
+                    true
+                }
+                taken => taken.is_none(),
+            });
+            if self.waiting.is_empty() {
+                break;
+            }
+            refused += 1;
+            if refused == ATTEMPTS {
+                return Err(Failure::new(format!("the stream takes no more records: {reason}"), "lower --rate"));
+            }
+            SystemClock.sleep(PAUSE).await;
+        }
+        self.bytes = 0;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use freshjoin_core::memory::{Call, Fault, Gate, MemoryClock, MemoryStream};
+    use freshjoin_core::time::Timestamp;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_shard_refuses_is_put_again_and_nothing_else() {
+        // The first call refuses its second and last record.
+        let faults = |call: &Call<'_>| {
+            if call.entries == 500 { Fault::Refuse(vec![1, 499]) } else { Fault::None }
+        };
+        let stream = MemoryStream::new("s", 4, &MemoryClock::at(Timestamp::from_millis(1)));
+        let mut sink = Shards::of(Arc::new(stream.through(&Gate::new(Arc::new(faults)))));
+        for number in 0..1000 {
+            sink.put(&format!("{number}\n")).await.unwrap();
+        }
+        sink.flush().await.unwrap();
+        let shards = stream.shards().await.unwrap();
+        let records: Vec<_> = shards.iter().map(|shard| stream.records(&shard.id)).collect();
+        let all: Vec<_> =
+            records.iter().flat_map(|records| records.iter().map(|record| record.data.to_vec())).collect();
+        assert_eq!((all.len(), all.iter().collect::<BTreeSet<_>>().len()), (1000, 1000));
+        assert!(all.iter().all(|data| data.ends_with(b"\n")), "a record is what the template gave");
+        assert!(records.iter().all(|records| !records.is_empty()), "spread over the shards");
+    }
+}
