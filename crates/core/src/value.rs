@@ -4,7 +4,6 @@
 //! lone surrogate) is an error of the record that carries it, never a replacement character.
 
 use std::borrow::Cow;
-use std::cmp::Ordering;
 
 /// A string that is no Unicode text: an escape names half a surrogate pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -144,24 +143,6 @@ fn append_canonical_number(text: &str, out: &mut Vec<u8>) {
     }
 }
 
-/// Compares two JSON numbers by value, with all their digits.
-#[must_use]
-pub fn compare_numbers(left: &str, right: &str) -> Ordering {
-    let (Some(left), Some(right)) = (Decimal::parse(left), Decimal::parse(right)) else { return left.cmp(right) };
-    let size = |number: &Decimal| (!number.digits.is_empty(), number.exponent);
-    match (left.negative, right.negative) {
-        (false, true) => Ordering::Greater,
-        (true, false) => Ordering::Less,
-        (negative, _) => {
-            let by_size = match (left.digits.is_empty(), right.digits.is_empty()) {
-                (false, false) => left.exponent.cmp(&right.exponent).then_with(|| left.digits.cmp(&right.digits)),
-                _ => size(&left).0.cmp(&size(&right).0),
-            };
-            if negative { by_size.reverse() } else { by_size }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -182,7 +163,6 @@ mod tests {
         ] {
             for other in &group {
                 assert_eq!(key(group[0]), key(other), "{other}");
-                assert_eq!(compare_numbers(group[0], other), Ordering::Equal, "{other}");
             }
         }
         assert_ne!(key("1"), key("\"1\""));
@@ -208,16 +188,6 @@ mod tests {
         }
         for no in ["", "-", ".5", "1.", "1e", "+1", " 1", "1,5", "0x1", "NaN"] {
             assert!(!is_number(no), "{no}");
-        }
-    }
-
-    #[test]
-    fn numbers_compare_by_value() {
-        let ascending = ["-1e3", "-2", "-0.5", "0", "1e-7", "0.5", "1", "1.5", "2", "10", "1e3"];
-        for (index, left) in ascending.iter().enumerate() {
-            for (other, right) in ascending.iter().enumerate() {
-                assert_eq!(compare_numbers(left, right), index.cmp(&other), "{left} {right}");
-            }
         }
     }
 }

@@ -133,12 +133,6 @@ impl Consumer {
         }
     }
 
-    /// The pipeline's definition.
-    #[must_use]
-    pub fn definition(&self) -> &Definition {
-        &self.engine.definition
-    }
-
     /// Time, as this consumer knows it.
     #[must_use]
     pub fn clock(&self) -> &Arc<dyn Clock> {

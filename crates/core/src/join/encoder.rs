@@ -89,11 +89,10 @@ pub struct Encoded {
 
 /// What a row's provenance needs to know of its record.
 #[derive(Clone, Copy, Debug)]
-pub struct Provenance<'a> {
-    /// The shard's name.
-    pub shard: &'a str,
+struct Provenance<'a> {
+    shard: &'a str,
     /// The version in force.
-    pub version: Version,
+    version: Version,
 }
 
 /// Sequence numbers are counted at their greatest length, so that whether a key is too long does not depend on where a

@@ -6,5 +6,5 @@
 mod encoder;
 mod plan;
 
-pub use encoder::{Counts, Encoded, Encoder, Limits, Provenance, Taken};
+pub use encoder::{Counts, Encoded, Encoder, Limits, Taken};
 pub use plan::Plan;
