@@ -7,6 +7,7 @@ pub mod batch;
 pub mod broadcast;
 pub mod chain;
 pub mod change;
+pub mod compression;
 pub mod deadline;
 pub mod encode;
 pub mod join;
