@@ -8,6 +8,7 @@ pub mod broadcast;
 pub mod chain;
 pub mod change;
 pub mod compression;
+pub mod content;
 pub mod deadline;
 pub mod encode;
 pub mod join;
