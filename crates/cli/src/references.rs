@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use freshjoin_clock::SystemClock;
+use freshjoin_core::content::ContentFormat;
 use freshjoin_core::pipeline::{Definition, Source};
 use freshjoin_local::EmbeddedTable;
 use freshjoin_local::table::{ROW_KEY, read_rows};
@@ -61,7 +62,7 @@ pub(crate) fn load(definition: &mut Definition, files: &[ReferenceFile]) -> Resu
         let table = Arc::new(EmbeddedTable::new(&reference.name, &[ROW_KEY], Arc::new(SystemClock)));
         table.load(read_rows(&file.path)?)?;
         reference.source = Source::Table(reference.name.clone());
-        reference.untyped = file.path.extension().is_some_and(|extension| extension == "csv");
+        reference.untyped = ContentFormat::of_name(&file.path.to_string_lossy()).is_some_and(ContentFormat::untyped);
         mirrors.push(Mirror { table, path: file.path.clone() });
     }
     Ok(mirrors)

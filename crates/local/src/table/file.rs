@@ -1,18 +1,17 @@
-//! Tables in files: JSON lines, or CSV with a header row, whose values are text and whose empty values are absent.
+//! Tables in files, of every format that reference data may have.
 //!
 //! A file has no primary key, and may hold a row twice. So each row gets one of its own, [`ROW_KEY`], made of its content
 //! and how often that content came before. An edited file then differs from what is held by puts and deletes alone.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
+use freshjoin_core::content::{ContentError, ContentFormat, rows};
 use freshjoin_core::ports::RawRow;
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::to_raw_value;
 use sha2::{Digest, Sha256};
 
-use super::attribute::{Attributes, canonical};
+use super::attribute::canonical;
 use super::{EmbeddedTable, RowError};
 
 /// The attribute that tells the rows of a file apart. A pipeline that does not name it never shows it.
@@ -30,87 +29,55 @@ pub enum FileError {
         #[source]
         source: std::io::Error,
     },
-    /// A line is no JSON object.
-    #[error("{path}, line {line}: not a JSON object: {source}")]
-    Line {
-        /// The file.
-        path: PathBuf,
-        /// From 1.
-        line: u64,
-        /// Why.
-        #[source]
-        source: serde_json::Error,
-    },
-    /// A CSV file that is none.
-    #[error("{path} is no CSV with a header row: {source}")]
-    Csv {
+    /// It is not what its name says.
+    #[error("{path}: {source}")]
+    Content {
         /// The file.
         path: PathBuf,
         /// Where and why.
         #[source]
-        source: csv::Error,
+        source: ContentError,
     },
-    /// Neither by its name.
-    #[error("{0} is neither .jsonl, .ndjson, .json nor .csv; convert it, or name it so")]
+    /// A row that cannot be told from others.
+    #[error("{path}, row {row}: {source}")]
+    Row {
+        /// The file.
+        path: PathBuf,
+        /// From 1.
+        row: usize,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// Unknown by its name.
+    #[error(
+        "{0} is neither .jsonl, .ndjson, .json nor .csv (also with .gz or .zst after it), nor .parquet; convert it, or name it so"
+    )]
     Kind(PathBuf),
 }
 
 /// The rows of a file, each with its own [`ROW_KEY`].
 ///
 /// # Errors
-/// [`FileError`], which names the file and the line.
+/// [`FileError`], which names the file and the place in it.
 pub fn read_rows(path: &Path) -> Result<Vec<RawRow>, FileError> {
-    let extension = path.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase());
-    let open = || File::open(path).map_err(|source| FileError::Read { path: path.into(), source });
-    let rows = match extension.as_deref() {
-        Some("jsonl" | "ndjson" | "json") => json_lines(path, BufReader::new(open()?))?,
-        Some("csv") => csv_rows(path, open()?)?,
-        _ => return Err(FileError::Kind(path.into())),
-    };
+    let content_error = |source| FileError::Content { path: path.into(), source };
+    let format = ContentFormat::of_name(&path.to_string_lossy()).ok_or_else(|| FileError::Kind(path.into()))?;
+    let bytes = std::fs::read(path).map_err(|source| FileError::Read { path: path.into(), source })?;
+    // The machine's memory is the bound, as it is for all else that a local run holds.
+    let rows = rows(format, bytes.into(), u64::MAX).map_err(content_error)?;
     let mut seen: HashMap<[u8; 32], u64> = HashMap::new();
-    let keyed = rows.into_iter().enumerate().map(|(index, mut row)| {
-        let fail = |source| FileError::Line { path: path.into(), line: index as u64 + 1, source };
-        let digest: [u8; 32] = Sha256::digest(serde_json::to_vec(&row).map_err(fail)?).into();
+    let keyed = rows.enumerate().map(|(index, row)| {
+        let row_error = |source| FileError::Row { path: path.into(), row: index + 1, source };
+        let mut row = canonical(&row.map_err(content_error)?).map_err(row_error)?;
+        let digest: [u8; 32] = Sha256::digest(serde_json::to_vec(&row).map_err(row_error)?).into();
         let occurrence = seen.entry(digest).or_default();
         *occurrence += 1;
         let name = format!("{}-{occurrence}", hex::encode(digest.get(..16).unwrap_or_default()));
-        row.insert(ROW_KEY.into(), to_raw_value(&name).map_err(fail)?);
-        to_raw_value(&row).map_err(fail)
+        row.insert(ROW_KEY.into(), to_raw_value(&name).map_err(row_error)?);
+        to_raw_value(&row).map_err(row_error)
     });
     keyed.collect()
-}
-
-fn json_lines(path: &Path, lines: impl BufRead) -> Result<Vec<Attributes>, FileError> {
-    let mut rows = Vec::new();
-    for (index, line) in lines.lines().enumerate() {
-        let line = line.map_err(|source| FileError::Read { path: path.into(), source })?;
-        let text = line.trim_start_matches('\u{feff}').trim();
-        if text.is_empty() {
-            continue;
-        }
-        let row = serde_json::from_str::<&RawValue>(text).and_then(canonical);
-        rows.push(row.map_err(|source| FileError::Line { path: path.into(), line: index as u64 + 1, source })?);
-    }
-    Ok(rows)
-}
-
-fn csv_rows(path: &Path, file: impl Read) -> Result<Vec<Attributes>, FileError> {
-    let fail = |source| FileError::Csv { path: path.into(), source };
-    let mut reader = csv::Reader::from_reader(file);
-    let header = reader.headers().map_err(fail)?.clone();
-    let mut rows = Vec::new();
-    for record in reader.records() {
-        let record = record.map_err(fail)?;
-        let present = header.iter().zip(&record).filter(|(_, value)| !value.is_empty());
-        let row = present.map(|(name, value)| {
-            let name = name.trim_start_matches('\u{feff}').to_owned();
-            to_raw_value(value)
-                .map(|value| (name, value))
-                .map_err(|error| fail(csv::Error::from(std::io::Error::from(error))))
-        });
-        rows.push(row.collect::<Result<_, _>>()?);
-    }
-    Ok(rows)
 }
 
 /// What a [`synchronize`] changed.
@@ -149,7 +116,7 @@ mod tests {
     use super::*;
     use crate::testing::StillClock;
 
-    fn file(name: &str, text: &str) -> (tempfile::TempDir, PathBuf) {
+    fn file(name: &str, text: impl AsRef<[u8]>) -> (tempfile::TempDir, PathBuf) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join(name);
         std::fs::write(&path, text).unwrap();
@@ -162,22 +129,23 @@ mod tests {
         let rows = read_rows(&path).unwrap();
         assert_eq!(rows.len(), 3);
         assert!(rows[0].get().contains("\"a\":1.10") && rows[0].get() != rows[1].get());
-        let (_guard, path) = file("p.jsonl", "{\"a\":1}\n[2]\n");
-        assert!(read_rows(&path).unwrap_err().to_string().contains("line 2"));
-        let (_guard, path) = file("p.txt", "");
-        assert!(matches!(read_rows(&path), Err(FileError::Kind(_))));
     }
 
     #[test]
-    fn csv_values_are_text_and_empty_ones_absent() {
-        let (_guard, path) = file("p.csv", "item,price,note\nburger,100,\"a,\"\"b\"\npizza,,\n");
-        let rows: Vec<serde_json::Value> =
-            read_rows(&path).unwrap().iter().map(|row| serde_json::from_str(row.get()).unwrap()).collect();
-        assert_eq!(rows[0]["price"], "100");
-        assert_eq!(rows[0]["note"], "a,\"b");
-        assert!(rows[1].get("price").is_none());
-        let (_guard, path) = file("p.csv", "a,b\n1\n");
-        assert!(matches!(read_rows(&path), Err(FileError::Csv { .. })));
+    fn a_file_is_read_as_its_name_says_and_an_error_names_it() {
+        let (_guard, path) = file("p.csv", "item,price\nburger,100\n");
+        assert!(read_rows(&path).unwrap()[0].get().contains("\"price\":\"100\""));
+        for (name, text, problem) in [
+            ("p.jsonl", "{\"a\":1}\n[2]\n", "line 2"),
+            ("p.json", "{\"a\":\"\\udc00\"}", "row 1"),
+            ("p.csv", "a,b\n1\n", "line 2"),
+            ("p.parquet", "a,b\n1\n", "Parquet"),
+            ("p.txt", "", "convert it"),
+        ] {
+            let (_guard, path) = file(name, text);
+            let error = read_rows(&path).unwrap_err().to_string();
+            assert!(error.contains(problem) && error.contains(name), "{error}");
+        }
     }
 
     #[test]
