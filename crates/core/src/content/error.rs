@@ -67,7 +67,7 @@ pub enum ContentError {
         reason: &'static str,
     },
     /// Parquet that is cut short, corrupt, or uses what is not supported.
-    #[error("not a sound Parquet file: {0}; write it anew")]
+    #[error("not a sound Parquet file: {0}; write it anew, if packed then with Snappy, gzip, Zstandard or LZ4")]
     Parquet(#[from] ParquetError),
     /// Parquet columns that do not fit together.
     #[error("not a sound Parquet file: row {row}, column {column}: {reason}; write it anew")]
