@@ -22,7 +22,7 @@ use bytes::Bytes;
 use freshjoin_core::chain::Chain;
 use freshjoin_core::location::Location;
 use freshjoin_core::ports::{
-    BoxError, ETag, KeyLimits, Listed, LocationError, Object, ObjectStore, Precondition, PutOutcome, StoreError, Stores,
+    BoxError, ETag, Fetched, KeyLimits, Listed, LocationError, Object, ObjectStore, Precondition, PutOutcome, StoreError, Stores,
 };
 use freshjoin_core::time::Timestamp;
 use percent_encoding::percent_decode_str;
@@ -93,30 +93,60 @@ impl S3Store {
     }
 }
 
-#[async_trait]
-impl ObjectStore for S3Store {
-    async fn get(&self, key: &str) -> Result<Option<Object>, StoreError> {
+impl S3Store {
+    async fn read(&self, key: &str, version: Option<&str>, limit: u64) -> Result<Fetched, StoreError> {
         let mut attempt = 1;
         loop {
             let request = self.client.get_object().bucket(&self.bucket).key(format!("{}{key}", self.prefix));
-            let output = match request.send().await {
+            let output = match request.set_version_id(version.map(Into::into)).send().await {
                 Ok(output) => output,
-                Err(error) if error.as_service_error().is_some_and(|e| e.code() == Some("NoSuchKey")) => {
-                    return Ok(None);
+                Err(error) if error.as_service_error().is_some_and(|e| is_absent(e.code())) => {
+                    return Ok(Fetched::Missing);
                 }
+                // The version asked for is a delete marker.
+                Err(error) if version.is_some() && status(&error) == Some(405) => return Ok(Fetched::Missing),
                 Err(error) => {
                     let fault = ServiceFault::of(&error);
                     let fault = if status(&error) == Some(403) { fault.with_mend(LIST_BUCKET) } else { fault };
                     return Err(self.fault("GET", key, fault));
                 }
             };
+            let size = output.content_length().and_then(|size| u64::try_from(size).ok());
+            if let Some(size) = size.filter(|size| *size > limit) {
+                return Ok(Fetched::TooLarge(size));
+            }
+            let version_id = output.version_id().filter(|id| *id != UNVERSIONED).map(Into::into);
             match self.object(output).await {
-                Ok(object) => return Ok(Some(object)),
+                Ok(object) => return Ok(Fetched::Found(object, version_id)),
                 Err(error) if attempt == BODY_ATTEMPTS => return Err(self.fault("GET", key, error)),
                 Err(error) => tracing::warn!(key, %error, "an object's body broke off; asking again"),
             }
             attempt += 1;
         }
+    }
+}
+
+/// A missing object, or a missing version of one, by S3's own words.
+fn is_absent(code: Option<&str>) -> bool {
+    matches!(code, Some("NoSuchKey" | "NoSuchVersion"))
+}
+
+/// The version of an object that was written before its bucket kept versions.
+const UNVERSIONED: &str = "null";
+
+#[async_trait]
+impl ObjectStore for S3Store {
+    async fn get(&self, key: &str) -> Result<Option<Object>, StoreError> {
+        match self.read(key, None, u64::MAX).await? {
+            Fetched::Found(object, _) => Ok(Some(object)),
+            Fetched::Missing => Ok(None),
+            // Nothing is longer than this bound.
+            Fetched::TooLarge(size) => Err(self.fault("GET", key, format!("it has {size} bytes"))),
+        }
+    }
+
+    async fn fetch(&self, key: &str, version: Option<&str>, limit: u64) -> Result<Fetched, StoreError> {
+        self.read(key, version, limit).await
     }
 
     async fn put(&self, key: &str, bytes: Bytes, precondition: Precondition<'_>) -> Result<PutOutcome, StoreError> {

@@ -21,6 +21,12 @@ pub const AS_OF: &str = "FRESHJOIN_AS_OF";
 /// The filter of the log.
 pub const LOG: &str = "FRESHJOIN_LOG";
 
+/// How much memory the function has, in MB; Lambda sets it.
+const MEMORY: &str = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE";
+
+/// Bytes of reference content that are held where nobody says how much memory there is.
+pub const DEFAULT_CONTENT_LIMIT: u64 = 1 << 30;
+
 /// Where variables come from: the environment, or a test's table.
 pub type Source<'a> = dyn Fn(&str) -> Option<String> + 'a;
 
@@ -101,6 +107,8 @@ pub struct InjectorSettings {
     pub state: Location,
     /// [`STREAM`].
     pub stream: StreamName,
+    /// Bytes that a reference object may have: half of the function's memory.
+    pub content_limit: u64,
 }
 
 /// What the enricher needs.
@@ -116,6 +124,8 @@ pub struct EnricherSettings {
     pub stream: StreamName,
     /// [`AS_OF`].
     pub as_of: AsOf,
+    /// Bytes that a reference object, or the rows of all objects of a reference, may have: half of the function's memory.
+    pub content_limit: u64,
 }
 
 impl CaptureSettings {
@@ -138,7 +148,11 @@ impl InjectorSettings {
     /// # Errors
     /// [`SettingsError`] for the first variable that is missing or wrong.
     pub fn read(source: &Source<'_>) -> Result<Self, SettingsError> {
-        Ok(Self { state: state(source)?, stream: required(source, STREAM, STREAM_FORM, stream)? })
+        Ok(Self {
+            state: state(source)?,
+            stream: required(source, STREAM, STREAM_FORM, stream)?,
+            content_limit: content_limit(source)?,
+        })
     }
 }
 
@@ -158,6 +172,7 @@ impl EnricherSettings {
             output: required(source, OUTPUT, LOCATION_FORM, location)?,
             stream: required(source, STREAM, STREAM_FORM, stream)?,
             as_of: optional(source, AS_OF, "flag or latest", as_of)?.unwrap_or_default(),
+            content_limit: content_limit(source)?,
         })
     }
 }
@@ -215,6 +230,12 @@ fn required<T>(
     parse: impl FnOnce(&str) -> Option<T>,
 ) -> Result<T, SettingsError> {
     optional(source, variable, expected, parse)?.ok_or(SettingsError::Missing { variable, expected })
+}
+
+/// The other half is for the records in hand and what they become.
+fn content_limit(source: &Source<'_>) -> Result<u64, SettingsError> {
+    let megabytes = optional(source, MEMORY, "the function's memory in MB, as Lambda does", |text| text.parse().ok())?;
+    Ok(megabytes.map_or(DEFAULT_CONTENT_LIMIT, |megabytes: u64| (megabytes << 20) / 2))
 }
 
 fn switch(text: &str) -> Option<bool> {

@@ -18,7 +18,7 @@ use freshjoin_core::change::Version;
 use freshjoin_core::location::Location;
 use freshjoin_core::memory::{MemoryClock, MemoryStores, MemoryStream, MemoryTables};
 use freshjoin_core::reference::Refreshed;
-use freshjoin_core::settings::{AsOf, EnricherSettings, StreamName};
+use freshjoin_core::settings::{AsOf, DEFAULT_CONTENT_LIMIT, EnricherSettings, StreamName};
 use freshjoin_core::time::Timestamp;
 use freshjoin_enricher::{Enricher, KinesisEvent, handle};
 
@@ -102,6 +102,7 @@ fn handler(criterion: &mut Criterion) {
         output: Location::new("s3://out/data"),
         stream: StreamName { name: STREAM.into(), arn: None },
         as_of: AsOf::Flag,
+        content_limit: DEFAULT_CONTENT_LIMIT,
     };
     let enricher = Enricher::new(DEFINITION, &settings, deps).unwrap();
     let event = event();

@@ -11,7 +11,7 @@ pub use event::{EventError, KinesisEvent};
 use freshjoin_core::batch::{Consumer, ConsumerDeps, ConsumerSettings, Progress};
 use freshjoin_core::chain::Chain;
 use freshjoin_core::deadline::within;
-use freshjoin_core::pipeline::{Definition, DefinitionError, Delivery, Source};
+use freshjoin_core::pipeline::{Definition, DefinitionError, Delivery};
 use freshjoin_core::record::Records;
 use freshjoin_core::response::BatchResponse;
 use freshjoin_core::settings::{AsOf, EnricherSettings};
@@ -55,9 +55,6 @@ pub enum BuildError {
         "delivery = \"at-least-once\" keeps no cursor, so it cannot join as of flags; set FRESHJOIN_AS_OF to latest"
     )]
     NoCursor,
-    /// This version joins with tables.
-    #[error("reference {0:?} is an object on S3, which this version cannot join with; use a DynamoDB table")]
-    Object(String),
 }
 
 impl Enricher {
@@ -70,15 +67,8 @@ impl Enricher {
         if definition.output.delivery == Delivery::AtLeastOnce && settings.as_of != AsOf::Latest {
             return Err(BuildError::NoCursor);
         }
-        if let Some(Source::Object(url)) = definition
-            .references
-            .iter()
-            .map(|reference| &reference.source)
-            .find(|source| matches!(source, Source::Object(_)))
-        {
-            return Err(BuildError::Object(url.clone()));
-        }
-        let consumer = ConsumerSettings::new(settings.output.clone(), settings.as_of);
+        let mut consumer = ConsumerSettings::new(settings.output.clone(), settings.as_of);
+        consumer.content_limit = settings.content_limit;
         Ok(Self { consumer: Consumer::new(definition, deps, consumer), stream: settings.stream.name.clone() })
     }
 }

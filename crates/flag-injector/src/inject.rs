@@ -1,14 +1,17 @@
-//! From notices to one flag.
+//! From notices to one flag. A reference object is captured first; its change file is announced at once, and again when
+//! its own notice comes.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use freshjoin_core::broadcast::broadcast;
 use freshjoin_core::change::{Flag, Version};
+use freshjoin_core::content::ContentFormat;
 use freshjoin_core::deadline::within;
 use freshjoin_core::log::version_of;
 use freshjoin_core::time::Timestamp;
 
+use crate::capture::{Objects, capture};
 use crate::notice::{Happened, Notice};
 use crate::{FlagInjector, InjectError};
 
@@ -24,7 +27,7 @@ pub(crate) struct Done {
 /// What a notice asks for.
 enum Meaning {
     Announce(Version),
-    Reference(String),
+    Reference,
     Nothing,
 }
 
@@ -32,11 +35,18 @@ enum Meaning {
 pub(crate) async fn inject(deps: &FlagInjector, messages: Vec<Vec<Notice>>, end: Timestamp) -> Done {
     let mut done = Done::default();
     let mut wanted: BTreeMap<Version, Vec<usize>> = BTreeMap::new();
+    let mut objects = Objects::default();
     for (index, notice) in messages.iter().enumerate().flat_map(|(n, notices)| notices.iter().map(move |x| (n, x))) {
         match meaning(deps, notice) {
             Meaning::Announce(version) => wanted.entry(version).or_default().push(index),
-            Meaning::Reference(object) => done.failures.push((InjectError::Unsupported { object }, vec![index])),
+            Meaning::Reference => objects.add(notice, index),
             Meaning::Nothing => {}
+        }
+    }
+    for (version, messages) in capture(deps, objects, end).await {
+        match version {
+            Ok(version) => wanted.entry(version).or_default().extend(messages),
+            Err(error) => done.failures.push((error, messages)),
         }
     }
     // From the newest down, until one can be announced: that announces the older ones as well.
@@ -55,7 +65,7 @@ pub(crate) async fn inject(deps: &FlagInjector, messages: Vec<Vec<Notice>>, end:
 }
 
 fn meaning(deps: &FlagInjector, notice: &Notice) -> Meaning {
-    let Notice { bucket, key, happened } = notice;
+    let Notice { bucket, key, happened, .. } = notice;
     if *happened == Happened::Other {
         return Meaning::Nothing;
     }
@@ -63,7 +73,11 @@ fn meaning(deps: &FlagInjector, notice: &Notice) -> Meaning {
         if prefix.is_empty() { Some(key.as_str()) } else { key.strip_prefix(prefix)?.strip_prefix('/') }
     });
     match in_state {
-        None => Meaning::Reference(format!("s3://{bucket}/{key}")),
+        None if ContentFormat::of_name(key).is_some() => Meaning::Reference,
+        None => {
+            tracing::warn!(bucket, key, "not reference data: its name ends in none of .jsonl, .csv and .parquet");
+            Meaning::Nothing
+        }
         Some(key) => match version_of(key) {
             Some(version) if *happened == Happened::Created => Meaning::Announce(version),
             _ => Meaning::Nothing,

@@ -1,10 +1,12 @@
-//! Lambda function: a change file in the state becomes a flag in every open shard of the stream.
+//! Lambda function: a change file in the state becomes a flag in every open shard of the stream; a reference object that
+//! was replaced or removed becomes a change file first.
 //!
 //! Notices come at least once, in no order, and several at a time; one flag of the newest version that they name
 //! announces all of them. A notice is acknowledged only when every open shard has taken that flag or a later one.
 //! Where the store or the stream fails, a queue's messages are reported as failed; any other trigger gets an error and
 //! tries again. Notices of what else lies in the state mean nothing.
 
+mod capture;
 mod inject;
 mod notice;
 
@@ -18,8 +20,9 @@ use freshjoin_core::chain::Chain;
 use freshjoin_core::change::Version;
 use freshjoin_core::deadline::OutOfTime;
 use freshjoin_core::location::Location;
-use freshjoin_core::log::{ChangeLog, FloorError, ReadError};
-use freshjoin_core::ports::{Clock, ObjectStore, Stream};
+use freshjoin_core::log::{AppendError, ChangeLog, FloorError, ReadError};
+use freshjoin_core::ports::{Clock, LocationError, ObjectStore, StoreError, Stores, Stream};
+use freshjoin_core::reference::{ContentProblem, CopyError};
 use freshjoin_core::response::BatchResponse;
 use freshjoin_core::time::Timestamp;
 use serde::Serialize;
@@ -33,17 +36,38 @@ const RESERVE_MS: i64 = 500;
 #[derive(Debug)]
 pub struct FlagInjector {
     state: Location,
+    store: Arc<dyn ObjectStore>,
+    stores: Arc<dyn Stores>,
     log: ChangeLog,
     stream: Arc<dyn Stream>,
     clock: Arc<dyn Clock>,
+    content_limit: u64,
+}
+
+/// What the function is given to work with.
+#[derive(Clone, Debug)]
+pub struct InjectorDeps {
+    /// The state, as notices name it: `s3://bucket[/prefix]`.
+    pub state: Location,
+    /// Its store.
+    pub store: Arc<dyn ObjectStore>,
+    /// Opens the buckets of reference objects.
+    pub stores: Arc<dyn Stores>,
+    /// Where flags are broadcast.
+    pub stream: Arc<dyn Stream>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Bytes that a reference object may have.
+    pub content_limit: u64,
 }
 
 impl FlagInjector {
-    /// With the state's location, by which notices name it (`s3://bucket[/prefix]`), its store, and the stream to
-    /// broadcast in. Makes no call.
+    /// Makes no call.
     #[must_use]
-    pub fn new(state: Location, store: Arc<dyn ObjectStore>, stream: Arc<dyn Stream>, clock: Arc<dyn Clock>) -> Self {
-        Self { state, log: ChangeLog::new(store, clock.clone()), stream, clock }
+    pub fn new(deps: InjectorDeps) -> Self {
+        let InjectorDeps { state, store, stores, stream, clock, content_limit } = deps;
+        let log = ChangeLog::new(Arc::clone(&store), Arc::clone(&clock));
+        Self { state, store, stores, log, stream, clock, content_limit }
     }
 }
 
@@ -60,22 +84,47 @@ pub enum InjectorResponse {
     },
 }
 
-/// Some notice was not honoured. Every one but [`Notice`](Self::Notice) and [`Unsupported`](Self::Unsupported) may
-/// succeed when it comes again.
+/// Some notice was not honoured. Every one but [`Notice`](Self::Notice), [`Content`](Self::Content) and
+/// [`TooLarge`](Self::TooLarge) may succeed when it comes again, and those two once the object is mended.
 #[derive(Debug, thiserror::Error)]
 pub enum InjectError {
     /// The text holds no notice.
     #[error(transparent)]
     Notice(#[from] NoticeError),
-    /// An object outside the state.
-    #[error(
-        "{object} is no change file, and reference objects on S3 are not supported in this version; \
-         let the bucket notify only of what lies under changes/ in the state"
-    )]
-    Unsupported {
+    /// A reference object that no reader could use; what was joined with before stays.
+    #[error("the content of {object} cannot be used; put a sound object in its place")]
+    Content {
         /// `s3://bucket/key`.
         object: String,
+        /// Why.
+        #[source]
+        source: ContentProblem,
     },
+    /// A reference object that this function cannot hold; what was joined with before stays.
+    #[error(
+        "{object} has {size} bytes, and this function holds {limit}, half of its memory; give it more memory, or the \
+         object less"
+    )]
+    TooLarge {
+        /// `s3://bucket/key`.
+        object: String,
+        /// Its size in bytes.
+        size: u64,
+        /// The bound in bytes.
+        limit: u64,
+    },
+    /// A reference object, or the state, could not be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The bucket is no place that this function can open.
+    #[error(transparent)]
+    Location(#[from] LocationError),
+    /// A reference object's copy could not be written.
+    #[error(transparent)]
+    Copy(#[from] CopyError),
+    /// The log does not take the change.
+    #[error("the change of a reference object cannot be appended to the log")]
+    Append(#[source] AppendError),
     /// The notice came and the object is not there.
     #[error("change file {version} is not in the log although S3 gave notice of it")]
     Missing {

@@ -26,6 +26,10 @@ pub(crate) struct Notice {
     pub(crate) bucket: String,
     pub(crate) key: String,
     pub(crate) happened: Happened,
+    /// Orders the notices of one object; empty where there is none.
+    pub(crate) sequencer: String,
+    /// Which version, in a bucket that keeps them.
+    pub(crate) version_id: Option<String>,
 }
 
 /// The text holds no notice of S3. The same text fails again.
@@ -109,7 +113,22 @@ struct Bucket {
 #[derive(Deserialize)]
 struct Object {
     key: String,
+    #[serde(default)]
+    sequencer: String,
+    #[serde(rename = "versionId", alias = "version-id")]
+    version_id: Option<String>,
 }
+
+impl Entity {
+    fn notice(self, key: String, happened: Happened) -> Notice {
+        let Object { sequencer, version_id, .. } = self.object;
+        let version_id = version_id.filter(|id| !id.is_empty() && id != UNVERSIONED);
+        Notice { bucket: self.bucket.name, key, happened, sequencer, version_id }
+    }
+}
+
+/// The version of an object that was written before its bucket kept versions.
+const UNVERSIONED: &str = "null";
 
 /// Reads an event.
 pub(crate) fn read(text: &str) -> Result<Event, NoticeError> {
@@ -146,7 +165,7 @@ fn unwrap(envelope: Envelope, depth: u32) -> Result<Vec<Notice>, NoticeError> {
             Ok(found)
         }
         Envelope { event: Some(event), .. } if event == "s3:TestEvent" => Ok(Vec::new()),
-        Envelope { source: Some(source), detail_type: Some(kind), detail: Some(Entity { bucket, object }), .. }
+        Envelope { source: Some(source), detail_type: Some(kind), detail: Some(entity), .. }
             if source == "aws.s3" =>
         {
             let happened = match kind.as_str() {
@@ -154,7 +173,8 @@ fn unwrap(envelope: Envelope, depth: u32) -> Result<Vec<Notice>, NoticeError> {
                 "Object Deleted" => Happened::Removed,
                 _ => Happened::Other,
             };
-            Ok(vec![Notice { bucket: bucket.name, key: object.key, happened }])
+            let key = entity.object.key.clone();
+            Ok(vec![entity.notice(key, happened)])
         }
         Envelope { message: Some(message), .. } => notices(&message, depth + 1),
         _ => Err(NoticeError::Shape),
@@ -168,11 +188,10 @@ fn direct(entity: Entity, name: &str) -> Result<Notice, NoticeError> {
         Some("ObjectRemoved" | "LifecycleExpiration") => Happened::Removed,
         _ => Happened::Other,
     };
-    let encoded = entity.object.key;
-    let spaced = encoded.replace('+', " ");
+    let spaced = entity.object.key.replace('+', " ");
     match percent_decode_str(&spaced).decode_utf8() {
-        Ok(key) => Ok(Notice { bucket: entity.bucket.name, key: key.into_owned(), happened }),
-        Err(_) => Err(NoticeError::Key(encoded)),
+        Ok(key) => Ok(entity.notice(key.into_owned(), happened)),
+        Err(_) => Err(NoticeError::Key(entity.object.key)),
     }
 }
 
@@ -249,8 +268,12 @@ pub(crate) mod tests {
         }
     }
 
-    fn notice(key: &str, happened: Happened) -> Notice {
-        Notice { bucket: "amzn-s3-demo-bucket".into(), key: key.into(), happened }
+    fn notice(key: &str, happened: Happened) -> (String, String, Happened) {
+        ("amzn-s3-demo-bucket".into(), key.into(), happened)
+    }
+
+    fn essence(notices: Vec<Notice>) -> Vec<(String, String, Happened)> {
+        notices.into_iter().map(|notice| (notice.bucket, notice.key, notice.happened)).collect()
     }
 
     #[test]
@@ -259,13 +282,13 @@ pub(crate) mod tests {
         let direct = s3("ObjectCreated:Put", "a+b%2B%C3%A9/c.json");
         let bridge = eventbridge("Object Created", "a b+é/c.json");
         for text in [direct.clone(), bridge.clone(), sns(&direct)] {
-            assert_eq!(whole(&text), expected, "{text}");
+            assert_eq!(essence(whole(&text)), expected, "{text}");
         }
         let queue = sqs(&[&direct, &sns_envelope(&direct), &bridge, &sns_envelope(&bridge)]);
         let Event::Queue(messages) = read(&queue).unwrap() else { panic!("from a queue") };
         assert_eq!(messages.len(), 4);
         for (n, message) in messages.into_iter().enumerate() {
-            assert_eq!((message.id, message.notices.unwrap()), (format!("m{n}"), expected.clone()));
+            assert_eq!((message.id, essence(message.notices.unwrap())), (format!("m{n}"), expected.clone()));
         }
     }
 
@@ -288,14 +311,27 @@ pub(crate) mod tests {
             ("LifecycleExpiration:Delete", "Object Deleted", Happened::Removed),
             ("ObjectTagging:Put", "Object Tags Added", Happened::Other),
         ] {
-            assert_eq!(whole(&s3(name, "k")), [notice("k", happened)], "{name}");
-            assert_eq!(whole(&eventbridge(kind, "k")), [notice("k", happened)], "{kind}");
+            assert_eq!(essence(whole(&s3(name, "k"))), [notice("k", happened)], "{name}");
+            assert_eq!(essence(whole(&eventbridge(kind, "k"))), [notice("k", happened)], "{kind}");
         }
     }
 
     #[test]
     fn eventbridge_keys_are_plain() {
-        assert_eq!(whole(&eventbridge("Object Created", "a+b%20c")), [notice("a+b%20c", Happened::Created)]);
+        assert_eq!(essence(whole(&eventbridge("Object Created", "a+b%20c"))), [notice("a+b%20c", Happened::Created)]);
+    }
+
+    #[test]
+    fn a_notice_says_which_version_and_in_what_order() {
+        let direct = &whole(&s3("ObjectCreated:Put", "k"))[0];
+        assert_eq!(direct.sequencer, "0055AED6DCD90281E5");
+        assert_eq!(direct.version_id.as_deref(), Some("096fKKXTRTtl3on89fVO.nfljtsv6qko"));
+        let bridge = &whole(&eventbridge("Object Created", "k"))[0];
+        assert_eq!(bridge.sequencer, "617f08299329d189");
+        assert_eq!(bridge.version_id.as_deref(), Some("IYV3p45BT0ac8hjHg1houSdS1a.Mro8e"));
+        let bare = s3("ObjectCreated:Put", "k").replace("versionId", "x").replace("sequencer", "y");
+        let bare = &whole(&bare)[0];
+        assert_eq!((bare.sequencer.as_str(), &bare.version_id), ("", &None));
     }
 
     #[test]

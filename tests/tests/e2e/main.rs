@@ -12,6 +12,7 @@ mod generate;
 mod join;
 mod kill;
 mod log;
+mod objects;
 mod oracle;
 mod output;
 mod records;
@@ -38,6 +39,7 @@ fn main() {
         flags::trials(&servers),
         log::trials(&servers),
         join::trials(&servers),
+        objects::trials(&servers),
         records::trials(&servers),
         faults::trials(&servers),
         kill::trials(&servers),

@@ -147,16 +147,14 @@ impl World {
         static COUNT: AtomicU32 = AtomicU32::new(1);
         let id = COUNT.fetch_add(1, Ordering::Relaxed);
         let (bucket, stream_name) = (format!("world-{id}"), format!("orders-{id}"));
-        let (s3_config, kinesis_config) = (sdk_config(&servers.s3()).await, sdk_config(&servers.kinesis()).await);
-        let s3 = S3Client::from_conf(aws_sdk_s3::config::Builder::from(&s3_config).force_path_style(true).build());
-        s3.create_bucket().bucket(&bucket).send().await.unwrap();
+        let kinesis_config = sdk_config(&servers.kinesis()).await;
+        let (stores, state) = create_bucket(&servers.s3(), &bucket).await;
         let kinesis = KinesisClient::new(&kinesis_config);
         let table = Table::create(&servers.dynamodb(), &format!("ProductPriority{id}")).await;
-        let stores: Arc<dyn Stores> = Arc::new(S3Stores::new(&s3_config));
         let world = Self {
             id,
             stream: Arc::new(KinesisStream::new(&kinesis_config, &stream_name)),
-            state: stores.open(&Location::new(format!("s3://{bucket}/state"))).unwrap(),
+            state,
             deployment: Deployment {
                 pipeline: pipeline(table.name()),
                 output: format!("s3://{bucket}/output"),
@@ -176,6 +174,12 @@ impl World {
         };
         world.create_stream(shards).await;
         world
+    }
+
+    /// Moves to another S3 before anything is written.
+    pub(crate) async fn use_s3(&mut self, endpoint: &str) {
+        self.deployment.s3 = endpoint.into();
+        (self.stores, self.state) = create_bucket(endpoint, &self.bucket).await;
     }
 
     pub(crate) async fn create_stream(&self, shards: usize) {
@@ -347,6 +351,19 @@ impl Drop for World {
             }
         }
     }
+}
+
+pub(crate) async fn s3_client(endpoint: &str) -> S3Client {
+    let config = sdk_config(endpoint).await;
+    S3Client::from_conf(aws_sdk_s3::config::Builder::from(&config).force_path_style(true).build())
+}
+
+/// All buckets, and the state in this new one.
+async fn create_bucket(endpoint: &str, bucket: &str) -> (Arc<dyn Stores>, Arc<dyn ObjectStore>) {
+    s3_client(endpoint).await.create_bucket().bucket(bucket).send().await.unwrap();
+    let stores = Arc::new(S3Stores::new(&sdk_config(endpoint).await));
+    let state = stores.open(&Location::new(format!("s3://{bucket}/state"))).unwrap();
+    (stores, state)
 }
 
 /// The pipeline of the pattern over a table.

@@ -14,10 +14,10 @@ use freshjoin_core::memory::{Gate, MemoryClock, MemoryStore, MemoryStores, Memor
 use freshjoin_core::pipeline::Definition;
 use freshjoin_core::ports::Stream;
 use freshjoin_core::reference::Refreshed;
-use freshjoin_core::settings::AsOf;
+use freshjoin_core::settings::{AsOf, DEFAULT_CONTENT_LIMIT};
 use freshjoin_core::time::Timestamp;
 use freshjoin_enricher::Enricher;
-use freshjoin_flag_injector::{FlagInjector, InjectorResponse};
+use freshjoin_flag_injector::{FlagInjector, InjectorDeps, InjectorResponse};
 
 use crate::definitions;
 use crate::events::{STATE_BUCKET, STATE_PREFIX, STREAM};
@@ -109,7 +109,14 @@ impl Environment {
                 let direct = deployment.direct.then_some(stream as Arc<dyn Stream>);
                 Deps::Capture(Arc::new(ChangeCapture::new(state, clock, direct)))
             }
-            Function::Inject => Deps::Inject(Arc::new(FlagInjector::new(state_location(), state, stream, clock))),
+            Function::Inject => Deps::Inject(Arc::new(FlagInjector::new(InjectorDeps {
+                state: state_location(),
+                store: state,
+                stores: Arc::new(world.stores.through(&gate)),
+                stream,
+                clock,
+                content_limit: DEFAULT_CONTENT_LIMIT,
+            }))),
             Function::Enrich => {
                 let definition =
                     Definition::parse(&world.definitions[deployment.definition].toml).expect("it is sound");
@@ -122,9 +129,8 @@ impl Environment {
                     observer: Arc::new(world.reports.clone()),
                 };
                 let settings = ConsumerSettings {
-                    output: Location::new(deployment.output),
-                    as_of: deployment.as_of,
                     limits: deployment.limits,
+                    ..ConsumerSettings::new(Location::new(deployment.output), deployment.as_of)
                 };
                 let consumer = Consumer::new(definition, deps, settings);
                 Deps::Enrich(Arc::new(Enricher { consumer, stream: STREAM.into() }))

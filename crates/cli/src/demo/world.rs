@@ -12,9 +12,9 @@ use freshjoin_clock::SystemClock;
 use freshjoin_core::batch::ConsumerDeps;
 use freshjoin_core::location::Location;
 use freshjoin_core::ports::{Clock, Stores, Stream};
-use freshjoin_core::settings::{AsOf, EnricherSettings, StreamName};
+use freshjoin_core::settings::{AsOf, DEFAULT_CONTENT_LIMIT, EnricherSettings, StreamName};
 use freshjoin_enricher::Enricher;
-use freshjoin_flag_injector::FlagInjector;
+use freshjoin_flag_injector::{FlagInjector, InjectorDeps};
 use freshjoin_local::{
     AsyncInvoker, AsyncSettings, EmbeddedStream, EmbeddedTable, EmbeddedTables, EventShape, FsStore, FsStores,
     Function, Mapping, MappingSettings, NotifyingStore, SplitStore,
@@ -82,7 +82,15 @@ impl World {
             Arc::new(functions::Trim(table.changes())),
         );
 
-        let injector = FlagInjector::new(state.clone(), bucket.clone(), tap.clone(), clock.clone());
+        let stores: Arc<dyn Stores> = Arc::new(stores);
+        let injector = FlagInjector::new(InjectorDeps {
+            state: state.clone(),
+            store: bucket.clone(),
+            stores: stores.clone(),
+            stream: tap.clone(),
+            clock: clock.clone(),
+            content_limit: DEFAULT_CONTENT_LIMIT,
+        });
         let injector = functions::flag_injector(Arc::new(injector));
         let injector = AsyncInvoker::new(injector, clock.clone(), AsyncSettings::default());
 
@@ -90,7 +98,7 @@ impl World {
         let dead_letters = Arc::new(FsStore::new(directory.join(DEAD_LETTERS)));
         let deps = ConsumerDeps {
             state: Arc::new(SplitStore::new(bucket, "dead-letters/", dead_letters)),
-            stores: Arc::new(stores),
+            stores,
             tables: Arc::new(EmbeddedTables::new([table.clone()])),
             stream: stream.clone(),
             clock: clock.clone(),
@@ -102,6 +110,7 @@ impl World {
             output: output.clone(),
             stream: StreamName { name: STREAM.into(), arn: None },
             as_of: AsOf::Flag,
+            content_limit: DEFAULT_CONTENT_LIMIT,
         };
         let environments = (0..ENVIRONMENTS)
             .map(|_| Ok(functions::enricher(Arc::new(Enricher::new(DEFINITION, &settings, deps.clone())?))))

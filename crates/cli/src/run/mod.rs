@@ -101,7 +101,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
         observer: tally.clone(),
     };
     let limits = Limits { records: PAGE.records, objects: 100_000, bytes: 256 << 20 };
-    let settings = ConsumerSettings { output, as_of: AsOf::Flag, limits };
+    let settings = ConsumerSettings { limits, ..ConsumerSettings::new(output, AsOf::Flag) };
     let consumer = Arc::new(Consumer::new(definition, deps, settings));
 
     let shards = stream.shard_ids();

@@ -18,7 +18,7 @@ use crate::ports::{Clock, ETag, ObjectStore, Precondition, PutOutcome, Stores, S
 use crate::record::Records;
 use crate::reference::Sources;
 use crate::sequence::SequenceNumber;
-use crate::settings::AsOf;
+use crate::settings::{AsOf, DEFAULT_CONTENT_LIMIT};
 use crate::time::Timestamp;
 
 use super::cursor::{Cursor, Intent, cursor_key};
@@ -55,13 +55,16 @@ pub struct ConsumerSettings {
     pub as_of: AsOf,
     /// How much one committed range may hold.
     pub limits: Limits,
+    /// Bytes that the content of one reference object, or the rows of all objects of a reference, may take in memory.
+    pub content_limit: u64,
 }
 
 impl ConsumerSettings {
     /// Settings with the usual limits: what a cold invocation can finish.
     #[must_use]
     pub fn new(output: Location, as_of: AsOf) -> Self {
-        Self { output, as_of, limits: Limits { records: 10_000, objects: 1_000, bytes: 64 << 20 } }
+        let limits = Limits { records: 10_000, objects: 1_000, bytes: 64 << 20 };
+        Self { output, as_of, limits, content_limit: DEFAULT_CONTENT_LIMIT }
     }
 }
 
@@ -163,7 +166,14 @@ impl Consumer {
     }
 
     pub(super) fn sources(&self) -> Sources<'_> {
-        Sources { state: &*self.deps.state, log: &self.log, tables: &*self.deps.tables, clock: &*self.deps.clock }
+        Sources {
+            state: &*self.deps.state,
+            log: &self.log,
+            tables: &*self.deps.tables,
+            stores: &*self.deps.stores,
+            limit: self.settings.content_limit,
+            clock: &*self.deps.clock,
+        }
     }
 
     async fn exactly_once(

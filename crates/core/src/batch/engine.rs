@@ -9,7 +9,7 @@ use tokio::sync::{RwLock, RwLockReadGuard};
 use crate::change::{ChangeFile, Flag, Version};
 use crate::join::Plan;
 use crate::pipeline::Definition;
-use crate::reference::{Library, LoadError, Sources};
+use crate::reference::{Contents, Library, LoadError, Refreshed, Sources};
 
 use super::report::{IgnoredFlag, Observer};
 
@@ -61,8 +61,8 @@ impl Engine {
     }
 
     async fn add_library(&self, sources: Sources<'_>) -> Result<(), LoadError> {
-        let references: Vec<_> = self.definition.references.iter().map(|reference| reference.source.id()).collect();
-        let references: Vec<_> = references.into_iter().zip(self.plan.projections()).collect();
+        let references = self.definition.references.iter().map(|reference| &reference.source);
+        let references: Vec<_> = references.zip(self.plan.projections()).collect();
         let library = Library::load(sources, &references).await?;
         let mut libraries = self.libraries.write().await;
         // The new one is always kept: whoever asked for it is behind the others.
@@ -103,12 +103,23 @@ impl Engine {
         let through = if last.is_some() { version - 1 } else { version };
         let mut files = sources.log.read_range(nearest, through).await?;
         files.extend(last);
-        let mut libraries = self.libraries.write().await;
-        let library = libraries.iter_mut().find(|library| (nearest..version).contains(&library.head()));
-        let refreshed = library.map(|library| library.apply(&files)).transpose()?;
-        libraries.sort_by_key(|library| std::cmp::Reverse(library.head()));
-        drop(libraries);
-        if let Some(refreshed) = refreshed {
+        let mut refreshed = Refreshed::default();
+        let mut rest = files.as_slice();
+        while !rest.is_empty() {
+            let behind = |library: &Library| (nearest..version).contains(&library.head());
+            // What is read is read without the lock; whoever else is at it may then apply the same.
+            let next = self.libraries.read().await.iter().find(|library| behind(library)).map(|library| library.next(rest));
+            let Some((count, wanted)) = next else { break };
+            let (now, later) = rest.split_at(count);
+            let contents = Contents::read(sources, wanted).await?;
+            let mut libraries = self.libraries.write().await;
+            if let Some(library) = libraries.iter_mut().find(|library| behind(library)) {
+                refreshed += library.apply(now, contents)?;
+            }
+            libraries.sort_by_key(|library| std::cmp::Reverse(library.head()));
+            rest = later;
+        }
+        if refreshed.files > 0 {
             self.observer.refreshed(version, refreshed);
         }
         Ok(())

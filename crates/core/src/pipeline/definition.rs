@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use sha2::{Digest, Sha256};
 use toml::Spanned;
 
+use crate::content::ContentFormat;
+
 use super::document::{Document, OutputTable, ReferenceTable};
 use super::error::{DefinitionError, Refuse};
 
@@ -34,7 +36,8 @@ pub struct Reference {
     pub on: Vec<JoinPair>,
     /// What becomes of records without a match.
     pub kind: JoinKind,
-    /// Whether its rows are CSV, all text: their keys match strings by text and numbers by value.
+    /// Whether a table's rows are all text, as those of a CSV file that stands in for it: their keys match strings by text
+    /// and numbers by value. An object's own format says it for itself.
     pub untyped: bool,
 }
 
@@ -219,8 +222,7 @@ fn references(refuse: Refuse<'_>, tables: Vec<Spanned<ReferenceTable>>) -> Resul
                 return Err(refuse.at(at, problem, "use \"left\" or \"inner\""));
             }
         };
-        let untyped = matches!(&source, Source::Object(url) if url.ends_with(".csv"));
-        references.push(Reference { name, source, on, kind, untyped });
+        references.push(Reference { name, source, on, kind, untyped: false });
     }
     if references.is_empty() {
         return Err(DefinitionError {
@@ -235,7 +237,14 @@ fn references(refuse: Refuse<'_>, tables: Vec<Spanned<ReferenceTable>>) -> Resul
 fn checked_url(refuse: Refuse<'_>, url: &Spanned<String>) -> Result<String, DefinitionError> {
     let key = url.get_ref().strip_prefix("s3://").and_then(|rest| rest.split_once('/'));
     match key {
-        Some((bucket, key)) if !bucket.is_empty() && !key.is_empty() => Ok(url.get_ref().clone()),
+        Some((bucket, key)) if !bucket.is_empty() && !key.is_empty() => {
+            if key.ends_with('/') || ContentFormat::of_name(key).is_some() {
+                return Ok(url.get_ref().clone());
+            }
+            let problem = format!("the format of {:?} is unknown", url.get_ref());
+            let mend = "name the object .jsonl, .csv or .parquet, or end a prefix with /";
+            Err(refuse.at(url.span().start, problem, mend))
+        }
         _ => {
             let problem = format!("{:?} names no object", url.get_ref());
             Err(refuse.at(url.span().start, problem, "write s3://bucket/key, or s3://bucket/prefix/"))

@@ -8,7 +8,7 @@ mod table;
 
 pub use clock::Clock;
 pub use store::{
-    ETag, KeyLimits, Listed, LocationError, Object, ObjectStore, Precondition, PutOutcome, StoreError, Stores,
+    ETag, Fetched, KeyLimits, Listed, LocationError, Object, ObjectStore, Precondition, PutOutcome, StoreError, Stores,
 };
 pub use stream::{Position, PutEntry, ReadPage, Shard, Stream, StreamDescription, StreamError};
 pub use table::{RawRow, ScanPage, Segment, TableError, Tables};

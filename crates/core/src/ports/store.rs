@@ -27,6 +27,17 @@ pub struct Object {
     pub modified: Timestamp,
 }
 
+/// What came of a bounded read.
+#[derive(Clone, Debug)]
+pub enum Fetched {
+    /// The object as it was read, and which of its versions that is, where the store keeps several.
+    Found(Object, Option<String>),
+    /// The store says clearly that there is none.
+    Missing,
+    /// It has so many bytes, more than asked for; they were not read.
+    TooLarge(u64),
+}
+
 /// One entry of a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
@@ -95,6 +106,20 @@ pub trait ObjectStore: Send + Sync + Debug {
     /// # Errors
     /// [`StoreError`] for anything but a clean answer; a 403 is a fault, never "not found".
     async fn get(&self, key: &str) -> Result<Option<Object>, StoreError>;
+
+    /// One version of the object, or the current one, if it has at most `limit` bytes. A store that keeps one version
+    /// only has the current one.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    async fn fetch(&self, key: &str, version: Option<&str>, limit: u64) -> Result<Fetched, StoreError> {
+        let _ = version;
+        Ok(match self.get(key).await? {
+            Some(object) if object.bytes.len() as u64 > limit => Fetched::TooLarge(object.bytes.len() as u64),
+            Some(object) => Fetched::Found(object, None),
+            None => Fetched::Missing,
+        })
+    }
 
     /// Writes the whole object under the precondition.
     ///

@@ -36,6 +36,12 @@ pub struct BaseHeader {
 
 const FORMAT: &str = "base/1";
 
+impl BaseHeader {
+    pub(super) fn new(reference: &str, version: Version, scan_started: Timestamp, rows: u64) -> Self {
+        Self { freshjoin: FORMAT.into(), reference: reference.into(), version, scan_started, rows }
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct Line<'a> {
     #[serde(borrow)]
@@ -119,7 +125,7 @@ impl BaseWriter {
     ) -> Result<Vec<u8>, serde_json::Error> {
         self.lines.sort_unstable();
         let rows = self.lines.len() as u64;
-        let header = BaseHeader { freshjoin: FORMAT.into(), reference: reference.into(), version, scan_started, rows };
+        let header = BaseHeader::new(reference, version, scan_started, rows);
         let mut out = serde_json::to_vec(&header)?;
         out.push(b'\n');
         out.reserve(self.lines.iter().map(|(_, line)| line.len()).sum());
@@ -139,6 +145,30 @@ pub fn read_base(
     bytes: &[u8],
     empty: impl FnOnce(Timestamp) -> VersionedReference,
 ) -> Result<(BaseHeader, VersionedReference), BaseError> {
+    read_lines(
+        reference,
+        bytes,
+        |header| {
+            let mut rows = empty(header.scan_started);
+            rows.reserve(usize::try_from(header.rows).unwrap_or(0).min(bytes.len() / 16));
+            rows
+        },
+        |rows, text, line| {
+            let entry: Line<'_> = serde_json::from_slice(text).map_err(|source| BaseError::Json { line, source })?;
+            let newest = entry.label.as_deref().zip(entry.seq.as_deref());
+            rows.load(entry.key.get(), entry.row.map(RawValue::get), newest)
+                .map_err(|source| BaseError::Row { line, source })
+        },
+    )
+}
+
+/// Reads the header of a base, and hands over each further line with its number.
+pub(super) fn read_lines<T>(
+    reference: &str,
+    bytes: &[u8],
+    start: impl FnOnce(&BaseHeader) -> T,
+    mut each: impl FnMut(&mut T, &[u8], usize) -> Result<(), BaseError>,
+) -> Result<(BaseHeader, T), BaseError> {
     let mut lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).zip(1..);
     let (first, line) = lines.next().unwrap_or((b"", 1));
     let header: BaseHeader = serde_json::from_slice(first).map_err(|source| BaseError::Json { line, source })?;
@@ -146,20 +176,16 @@ pub fn read_base(
         let found = format!("{} of {}", header.freshjoin, header.reference);
         return Err(BaseError::Foreign { found, expected: reference.into() });
     }
-    let mut rows = empty(header.scan_started);
-    rows.reserve(usize::try_from(header.rows).unwrap_or(0).min(bytes.len() / 16));
+    let mut out = start(&header);
     let mut found = 0;
     for (text, line) in lines {
-        let entry: Line<'_> = serde_json::from_slice(text).map_err(|source| BaseError::Json { line, source })?;
-        let newest = entry.label.as_deref().zip(entry.seq.as_deref());
-        rows.load(entry.key.get(), entry.row.map(RawValue::get), newest)
-            .map_err(|source| BaseError::Row { line, source })?;
+        each(&mut out, text, line)?;
         found += 1;
     }
     if found != header.rows {
         return Err(BaseError::Truncated { found, expected: header.rows });
     }
-    Ok((header, rows))
+    Ok((header, out))
 }
 
 #[cfg(test)]

@@ -9,11 +9,14 @@ use futures_util::future::try_join_all;
 use hashbrown::HashMap;
 
 use super::base::{BaseError, BaseHeader, BaseWriter, base_key, read_base};
+use super::objects::{ContentProblem, CopyError};
 use super::row::{Projection, RowError, primary_key};
 use super::versioned::VersionedReference;
 use crate::change::{Change, RowChange, Version};
 use crate::log::{ChangeLog, FloorError, ReadError};
-use crate::ports::{Clock, ObjectStore, Precondition, PutOutcome, RawRow, Segment, StoreError, TableError, Tables};
+use crate::ports::{
+    Clock, LocationError, ObjectStore, Precondition, PutOutcome, RawRow, Segment, StoreError, Stores, TableError, Tables,
+};
 use crate::record::{FieldNames, Fields, parse_object};
 use crate::sequence;
 
@@ -26,6 +29,10 @@ pub struct Sources<'a> {
     pub log: &'a ChangeLog,
     /// The tables themselves, for a first scan.
     pub tables: &'a dyn Tables,
+    /// Opens the buckets of reference objects, for a first look at them.
+    pub stores: &'a dyn Stores,
+    /// Bytes that the content of one object, or the rows of all objects of a reference, may take in memory.
+    pub limit: u64,
     /// For the time the scan begins.
     pub clock: &'a dyn Clock,
 }
@@ -78,14 +85,53 @@ pub enum LoadError {
         #[source]
         source: RowError,
     },
-    /// A replaced or removed object: this version of freshjoin joins with tables.
-    #[error("change file {version} replaces the object {object}, which this version cannot load; upgrade freshjoin")]
-    Object {
-        /// The change file's number.
-        version: Version,
+    /// The reference's bucket is no place that this function can open.
+    #[error(transparent)]
+    Location(#[from] LocationError),
+    /// There is nothing to begin with.
+    #[error("there is no object {reference}; put it there, or mend the reference's s3 in the definition")]
+    NoObject {
+        /// The object's URL, or the prefix under which there is no object of a known format.
+        reference: String,
+    },
+    /// More than this function holds.
+    #[error(
+        "{reference} has {size} bytes, and this function holds {limit}, half of its memory; give it more memory, or \
+         the object less"
+    )]
+    TooLarge {
+        /// The object's URL, or the prefix.
+        reference: String,
+        /// Its size in bytes.
+        size: u64,
+        /// The bound in bytes.
+        limit: u64,
+    },
+    /// An object's content cannot be used: mend the object.
+    #[error("the content of {object} cannot be used")]
+    Content {
         /// The object's URL.
         object: String,
+        /// Why.
+        #[source]
+        source: ContentProblem,
     },
+    /// The copy that a change file or a base names cannot be had: a person must look.
+    #[error("the copy of {object} ({key}) {problem}; put it back as it was, or write the object anew")]
+    Copy {
+        /// The object's URL.
+        object: String,
+        /// The copy's key below the state's location.
+        key: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// A copy could not be written: try again.
+    #[error(transparent)]
+    PutCopy(#[from] CopyError),
+    /// The base cannot be written as JSON, which would be a bug.
+    #[error("the base cannot be written")]
+    Encode(#[from] serde_json::Error),
     /// Old change files are gone and the reference has no base.
     #[error("{reference} has no base and the log is expired up to {floor}; run log-keeper's bootstrap task")]
     Expired {
@@ -117,40 +163,56 @@ const SEGMENTS: u32 = 4;
 /// How often a write that meets another one is tried.
 const ATTEMPTS: u32 = 5;
 
-/// A reference's base: loaded if there is one, else made by a scan.
+/// A table's base: loaded if there is one, else made by a scan.
 ///
 /// # Errors
 /// [`LoadError`]; calling again is safe.
-pub(super) async fn load_base(
+pub(super) async fn load_table(
     sources: Sources<'_>,
     reference: &str,
     projection: &Projection,
 ) -> Result<(BaseHeader, VersionedReference), LoadError> {
+    let bytes = base_bytes(sources, reference, scan(sources, reference)).await?;
+    let base = read_base(reference, &bytes, |started| VersionedReference::new(projection.clone(), started));
     let key = base_key(reference);
-    let read = |bytes: &[u8]| {
-        read_base(reference, bytes, |started| VersionedReference::new(projection.clone(), started))
-            .map_err(|source| LoadError::Base { reference: reference.into(), key: key.clone(), source })
-    };
+    base.map_err(|source| LoadError::Base { reference: reference.into(), key, source })
+}
+
+/// The bytes of a reference's base: as it is there, or as `make` makes it and nobody else was faster.
+pub(super) async fn base_bytes(
+    sources: Sources<'_>,
+    reference: &str,
+    make: impl Future<Output = Result<Vec<u8>, LoadError>> + Send,
+) -> Result<Bytes, LoadError> {
+    let key = base_key(reference);
     if let Some(object) = sources.state.get(&key).await? {
-        return read(&object.bytes);
+        return Ok(object.bytes);
     }
-    let bytes = Bytes::from(scan(sources, reference).await?);
+    let bytes = Bytes::from(make.await?);
     for _ in 0..ATTEMPTS {
         match sources.state.put(&key, bytes.clone(), Precondition::Absent).await? {
             PutOutcome::Written(_) => {
-                let (header, rows) = read(&bytes)?;
-                tracing::info!(reference, version = header.version, rows = header.rows, "scanned the reference table");
-                return Ok((header, rows));
+                tracing::info!(reference, bytes = bytes.len(), "the reference's base is written");
+                return Ok(bytes);
             }
             PutOutcome::PreconditionFailed | PutOutcome::Busy => {
                 // Somebody else's base counts, or our own whose answer was lost.
                 if let Some(object) = sources.state.get(&key).await? {
-                    return read(&object.bytes);
+                    return Ok(object.bytes);
                 }
             }
         }
     }
     Err(LoadError::Busy { reference: reference.into() })
+}
+
+/// The head of the log before a first look at a reference.
+pub(super) async fn first_head(sources: Sources<'_>, reference: &str) -> Result<Version, LoadError> {
+    let floor = sources.log.floor().await?;
+    if floor > 0 {
+        return Err(LoadError::Expired { reference: reference.into(), floor });
+    }
+    Ok(sources.log.head(floor).await?)
 }
 
 /// The newest change that the log names for a key.
@@ -164,11 +226,7 @@ struct Named {
 async fn scan(sources: Sources<'_>, reference: &str) -> Result<Vec<u8>, LoadError> {
     let bad_row = |row: &str, source: RowError| LoadError::Row { reference: reference.into(), row: row.into(), source };
     let bad_json = |row: &str, source: serde_json::Error| bad_row(row, RowError::Json(source));
-    let floor = sources.log.floor().await?;
-    if floor > 0 {
-        return Err(LoadError::Expired { reference: reference.into(), floor });
-    }
-    let head = sources.log.head(floor).await?;
+    let head = first_head(sources, reference).await?;
     let mut named = named_keys(sources.log, reference, head).await?;
     let attributes = sources.tables.key_attributes(reference).await?;
     let started = sources.clock.now();

@@ -7,11 +7,14 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::bootstrap::{LoadError, Sources, load_base};
+use super::bootstrap::{LoadError, Sources, load_table};
+use super::contents::{Contents, Wanted};
+use super::objects::{ObjectEffect, covers, load_objects};
 use super::row::Projection;
 use super::versioned::{Effect, VersionedReference};
-use crate::change::{Change, ChangeFile, ObjectChange, Version, digest};
+use crate::change::{Change, ChangeFile, ObjectChange, ObjectOp, Version, digest};
 use crate::log::ReadError;
+use crate::pipeline::Source;
 
 /// So many ended rows are kept for shards that are behind, before the oldest are forgotten. Few under test, so that
 /// forgetting is tested too.
@@ -27,13 +30,14 @@ pub struct Library {
     digests: BTreeMap<Version, String>,
     oldest: Version,
     head: Version,
+    /// Bytes that the rows of one reference's objects may take.
+    limit: u64,
 }
 
 /// One reference's place in the library.
 #[derive(Debug)]
 struct Shelf {
-    /// The table's name or the object's URL.
-    id: String,
+    source: Source,
     /// The version that its base defines.
     base: Version,
 }
@@ -47,29 +51,47 @@ pub struct Refreshed {
     pub changes: u64,
 }
 
+impl std::ops::AddAssign for Refreshed {
+    fn add_assign(&mut self, other: Self) {
+        self.files += other.files;
+        self.changes += other.changes;
+    }
+}
+
 impl Library {
     /// Loads every reference's base, and the log up to the newest of them.
     ///
     /// # Errors
     /// [`LoadError`]; calling again is safe.
-    pub async fn load(sources: Sources<'_>, references: &[(&str, &Projection)]) -> Result<Self, LoadError> {
+    pub async fn load(sources: Sources<'_>, references: &[(&Source, &Projection)]) -> Result<Self, LoadError> {
         let mut library = Self {
             sources: Vec::new(),
             references: Vec::new(),
             digests: BTreeMap::new(),
             oldest: 0,
             head: Version::MAX,
+            limit: sources.limit,
         };
-        for (id, projection) in references {
-            let (header, rows) = load_base(sources, id, projection).await?;
+        for (source, projection) in references {
+            let (header, rows) = match source {
+                Source::Table(table) => load_table(sources, table, projection).await?,
+                Source::Object(_) => load_objects(sources, source, projection).await?,
+            };
             library.oldest = library.oldest.max(header.version);
             library.head = library.head.min(header.version);
-            library.sources.push(Shelf { id: (*id).into(), base: header.version });
+            library.sources.push(Shelf { source: (*source).clone(), base: header.version });
             library.references.push(rows);
         }
         library.head = library.head.min(library.oldest);
         let files = sources.log.read_range(library.head, library.oldest).await?;
-        library.apply(&files)?;
+        let mut rest = files.as_slice();
+        while !rest.is_empty() {
+            let (count, wanted) = library.next(rest);
+            let (now, later) = rest.split_at(count);
+            let contents = Contents::read(sources, wanted).await?;
+            library.apply(now, contents)?;
+            rest = later;
+        }
         Ok(library)
     }
 
@@ -103,13 +125,48 @@ impl Library {
         self.digests.get(&version).map(String::as_str)
     }
 
-    /// Applies change files that follow the head; those at or below it are passed over, so that two who fetched the same
-    /// may both apply.
+    /// How many of these files can be applied together, and what has to be read for that: at most one file's contents,
+    /// so that a long log does not bring all of them into memory.
+    pub(crate) fn next(&self, files: &[(ChangeFile, Bytes)]) -> (usize, Vec<Wanted>) {
+        for (count, (file, _)) in (1..).zip(files) {
+            let wanted: Vec<_> = self.wanted(file).collect();
+            if !wanted.is_empty() {
+                return (count, wanted);
+            }
+        }
+        (files.len(), Vec::new())
+    }
+
+    /// The contents that a file brings to the references here.
+    fn wanted(&self, file: &ChangeFile) -> impl Iterator<Item = Wanted> {
+        let replaced = file.changes.iter().filter_map(|change| match change {
+            Change::Object(change) if change.op == ObjectOp::Replace && file.version > self.head => Some(change),
+            _ => None,
+        });
+        replaced.flat_map(move |change| {
+            let shelves = self.sources.iter().zip(&self.references).enumerate();
+            let relevant = shelves.filter(move |(_, (shelf, rows))| {
+                covers(&shelf.source, &change.object) && file.version > shelf.base && rows.is_news(change)
+            });
+            relevant.map(move |(reference, (_, rows))| Wanted {
+                reference,
+                object: change.object.clone(),
+                sha256: change.sha256.clone(),
+                projection: rows.projection().clone(),
+            })
+        })
+    }
+
+    /// Applies change files that follow the head, with the contents that [`next`](Self::next) asks for; files at or
+    /// below the head are passed over, so that two who fetched the same may both apply.
     ///
     /// # Errors
-    /// [`LoadError::Log`] for a hole, and [`LoadError::Change`] for an entry that cannot be applied: the head stays below
-    /// that file.
-    pub fn apply(&mut self, files: &[(ChangeFile, Bytes)]) -> Result<Refreshed, LoadError> {
+    /// [`LoadError::Log`] for a hole, and others for an entry that cannot be applied: the head stays below that file.
+    pub(crate) fn apply(
+        &mut self,
+        files: &[(ChangeFile, Bytes)],
+        mut contents: Contents,
+    ) -> Result<Refreshed, LoadError> {
         let mut done = Refreshed::default();
         for (file, bytes) in files {
             if file.version <= self.head {
@@ -120,7 +177,7 @@ impl Library {
                 return Err(ReadError::Gap { version, key: crate::change::change_key(version) }.into());
             }
             for change in &file.changes {
-                done.changes += self.apply_change(file.version, change)?;
+                done.changes += self.apply_change(file.version, change, &mut contents)?;
             }
             self.digests.insert(file.version, digest(bytes));
             self.head = file.version;
@@ -129,35 +186,73 @@ impl Library {
         // One that is forgotten is read again when a flag names it.
         let remembered = self.head.saturating_sub(RING);
         self.digests = self.digests.split_off(&remembered);
-        if self.references.iter().map(VersionedReference::history).sum::<usize>() > HISTORY {
-            self.oldest = self.oldest.max(self.head.saturating_sub(RING));
-            for reference in &mut self.references {
-                reference.prune(self.oldest);
-            }
-        }
+        self.forget();
         Ok(done)
     }
 
-    fn apply_change(&mut self, version: Version, change: &Change) -> Result<u64, LoadError> {
+    /// Keeps the history small: the versions of the ring where they are cheap, and never more ended rows than valid ones
+    /// beyond that.
+    fn forget(&mut self) {
+        if self.references.iter().map(VersionedReference::history).sum::<usize>() <= HISTORY {
+            return;
+        }
+        let ring = self.head.saturating_sub(RING);
+        let bound = |rows: &VersionedReference| rows.ended_before(rows.len().max(HISTORY));
+        let bounded = self.references.iter().map(bound).max().unwrap_or(0);
+        self.oldest = self.oldest.max(ring).max(bounded);
+        for reference in &mut self.references {
+            reference.prune(self.oldest);
+        }
+    }
+
+    fn apply_change(
+        &mut self,
+        version: Version,
+        change: &Change,
+        contents: &mut Contents,
+    ) -> Result<u64, LoadError> {
         let mut applied = 0;
-        for (shelf, reference) in self.sources.iter().zip(&mut self.references) {
+        for (index, (shelf, reference)) in self.sources.iter().zip(&mut self.references).enumerate() {
+            if version <= shelf.base {
+                continue;
+            }
             match change {
-                Change::Row(row) if row.table == shelf.id && version > shelf.base => {
+                Change::Row(row) if matches!(&shelf.source, Source::Table(table) if *table == row.table) => {
                     let effect = reference.apply(version, row).map_err(|source| LoadError::Change {
                         version,
-                        reference: shelf.id.clone(),
+                        reference: shelf.source.id().into(),
                         source,
                     })?;
                     applied += u64::from(effect == Effect::Applied);
                 }
-                Change::Object(ObjectChange { object, .. }) if *object == shelf.id => {
-                    return Err(LoadError::Object { version, object: object.clone() });
+                Change::Object(object) if covers(&shelf.source, &object.object) && reference.is_news(object) => {
+                    let rows = contents.take(index, object)?;
+                    let size = reference.object_bytes_with(&object.object, &rows);
+                    if size > self.limit {
+                        let (reference, limit) = (shelf.source.id().into(), self.limit);
+                        return Err(LoadError::TooLarge { reference, size, limit });
+                    }
+                    match reference.apply_object(version, object, rows) {
+                        ObjectEffect::Applied => applied += 1,
+                        ObjectEffect::Superseded => {}
+                        ObjectEffect::Kept => kept(version, &shelf.source, object),
+                    }
                 }
                 _ => {}
             }
         }
         Ok(applied)
     }
+}
+
+/// An emptied reference would make every record unmatched: more likely a mistake than a wish.
+fn kept(version: Version, reference: &Source, change: &ObjectChange) {
+    tracing::error!(
+        version,
+        reference = reference.id(),
+        object = change.object,
+        "the reference's last object was removed; its rows stay: put an object there, or take the reference out"
+    );
 }
 
 #[cfg(test)]

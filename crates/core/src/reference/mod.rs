@@ -5,13 +5,17 @@
 
 mod base;
 mod bootstrap;
+mod contents;
 mod library;
+mod objects;
 mod row;
 mod versioned;
 
 pub use base::{BaseError, BaseHeader, base_key, read_base};
 pub use bootstrap::{LoadError, Sources};
+pub(crate) use contents::Contents;
 pub(crate) use library::RING;
 pub use library::{Library, Refreshed};
+pub use objects::{ContentProblem, CopyError, compare_sequencers, copy_key, put_copy, split_url, validate};
 pub use row::{JoinKeys, Projection, Row, RowError};
 pub use versioned::{Effect, VersionedReference};

@@ -83,6 +83,12 @@ impl Row {
         self.0.get(start as usize..end as usize)
     }
 
+    /// Bytes in memory.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.0.len()
+    }
+
     fn end(&self, index: usize) -> Option<u32> {
         let bytes = self.0.get(index * 4..index * 4 + 4)?;
         Some(u32::from_le_bytes(bytes.try_into().ok()?))
@@ -120,6 +126,14 @@ impl Projection {
     /// # Errors
     /// [`RowError`] if it is no object or has a string that cannot be decoded in a field that is used.
     pub fn project(&self, raw: &str) -> Result<(JoinKeys, Row), RowError> {
+        self.project_as(raw, self.untyped)
+    }
+
+    /// As [`project`](Self::project), for a row that is known to have types or none.
+    ///
+    /// # Errors
+    /// As [`project`](Self::project).
+    pub fn project_as(&self, raw: &str, untyped: bool) -> Result<(JoinKeys, Row), RowError> {
         let mut fields = Fields::of(&self.names);
         parse_object(&self.names, raw, &mut fields)?;
         let mut bytes = vec![0; self.cells.len() * 4];
@@ -135,15 +149,15 @@ impl Projection {
             }
         }
         bytes.extend_from_slice(&u32::try_from(self.cells.len()).map_err(|_| RowError::TooLarge)?.to_le_bytes());
-        Ok((self.keys(&fields)?, Row(bytes.into_boxed_slice())))
+        Ok((self.keys(&fields, untyped)?, Row(bytes.into_boxed_slice())))
     }
 
-    fn keys(&self, fields: &Fields<'_>) -> Result<JoinKeys, RowError> {
+    fn keys(&self, fields: &Fields<'_>, untyped: bool) -> Result<JoinKeys, RowError> {
         let mut keys = vec![Vec::new()];
         for slot in &self.join {
             let raw = fields.get(*slot).unwrap_or("null");
             let number = match kind(raw)? {
-                Kind::Text(text) if self.untyped && is_number(&text) => Some(text),
+                Kind::Text(text) if untyped && is_number(&text) => Some(text),
                 _ => None,
             };
             let mut as_numbers = if number.is_some() { keys.clone() } else { Vec::new() };

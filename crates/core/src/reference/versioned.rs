@@ -5,10 +5,11 @@
 //! change appended twice, or late, does no harm; deletes stay as tombstones. Applying a change twice changes nothing.
 
 use std::cmp::Ordering;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use hashbrown::HashMap;
 
+use super::objects::HeldObject;
 use super::row::{JoinKeys, Projection, Row, RowError, primary_key};
 use crate::change::{RowChange, Version};
 use crate::sequence;
@@ -52,6 +53,8 @@ pub struct VersionedReference {
     /// When the scan that the base was made of began.
     scan_started: Timestamp,
     known: HashMap<Box<[u8]>, Known>,
+    /// Where the reference is made of objects: these instead of `known`.
+    pub(super) objects: BTreeMap<Box<str>, HeldObject>,
     by_join: ByJoin,
     /// Entries that ended, oldest end first, for pruning.
     ended: VecDeque<(Version, Box<[u8]>)>,
@@ -61,7 +64,14 @@ impl VersionedReference {
     /// No rows yet.
     #[must_use]
     pub fn new(projection: Projection, scan_started: Timestamp) -> Self {
-        Self { projection, scan_started, known: HashMap::new(), by_join: HashMap::new(), ended: VecDeque::new() }
+        Self {
+            projection,
+            scan_started,
+            known: HashMap::new(),
+            objects: BTreeMap::new(),
+            by_join: HashMap::new(),
+            ended: VecDeque::new(),
+        }
     }
 
     /// Room for so many rows.
@@ -80,7 +90,7 @@ impl VersionedReference {
         let mut join = JoinKeys::None;
         if let Some(raw) = row {
             let (keys, row) = self.projection.project(raw)?;
-            insert(&mut self.by_join, &keys, Entry { primary: primary.clone(), from: 0, to: STILL_VALID, row });
+            self.begin(0, &keys, &primary, row);
             join = keys;
         }
         self.known.insert(primary, Known { newest: newest.map(|(label, number)| (label.into(), number.into())), join });
@@ -99,7 +109,7 @@ impl VersionedReference {
                 Some((known_label, known_number)) => {
                     label.cmp(known_label).then_with(|| sequence::compare(number, known_number)) == Ordering::Greater
                 }
-                None => change.at >= self.scan_started.plus_millis(-SCAN_GRACE_MILLIS),
+                None => self.may_follow_scan(change.at),
             };
             if !newer {
                 return Ok(Effect::Superseded);
@@ -114,12 +124,28 @@ impl VersionedReference {
             }
         }
         if let Some(row) = row {
-            insert(&mut self.by_join, &join, Entry { primary, from: version, to: STILL_VALID, row });
+            self.begin(version, &join, &primary, row);
         }
         Ok(Effect::Applied)
     }
 
-    fn end(&mut self, version: Version, join: &[u8], primary: &[u8]) {
+    /// Whether what happened then may be missing in the scan that the base was made of.
+    pub(super) fn may_follow_scan(&self, at: Timestamp) -> bool {
+        at >= self.scan_started.plus_millis(-SCAN_GRACE_MILLIS)
+    }
+
+    /// What a pipeline uses of its rows.
+    pub(super) fn projection(&self) -> &Projection {
+        &self.projection
+    }
+
+    /// A row that is valid from a version on.
+    pub(super) fn begin(&mut self, version: Version, join: &JoinKeys, primary: &[u8], row: Row) {
+        insert(&mut self.by_join, join, Entry { primary: primary.into(), from: version, to: STILL_VALID, row });
+    }
+
+    /// Ends the row of a join key and a primary key.
+    pub(super) fn end(&mut self, version: Version, join: &[u8], primary: &[u8]) {
         let entries = self.by_join.get_mut(join).into_iter().flatten();
         for entry in entries.filter(|entry| entry.to == STILL_VALID && *entry.primary == *primary) {
             entry.to = version;
@@ -145,6 +171,12 @@ impl VersionedReference {
         }
     }
 
+    /// The version below which all but the newest `keep` ended rows ended; 0 where no more are kept.
+    pub(super) fn ended_before(&self, keep: usize) -> Version {
+        let surplus = self.ended.len().checked_sub(keep + 1);
+        surplus.and_then(|last| self.ended.get(last)).map_or(0, |(ended, _)| *ended)
+    }
+
     /// How many ended rows are kept for older versions.
     #[must_use]
     pub fn history(&self) -> usize {
@@ -154,13 +186,13 @@ impl VersionedReference {
     /// How many keys are known, tombstones included.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.known.len()
+        self.known.len() + self.object_rows()
     }
 
     /// Whether no key is known.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.known.is_empty()
+        self.len() == 0
     }
 }
 

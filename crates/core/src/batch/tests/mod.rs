@@ -6,6 +6,7 @@ mod flags;
 mod latest;
 mod letters;
 mod limits;
+mod objects;
 mod pending;
 mod pins;
 mod race;

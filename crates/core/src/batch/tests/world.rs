@@ -58,6 +58,7 @@ pub(super) struct World {
     pub(super) definition: String,
     pub(super) output: Location,
     pub(super) head: Mutex<Version>,
+    pub(super) content_limit: u64,
 }
 
 impl World {
@@ -78,6 +79,7 @@ impl World {
             definition: DEFINITION.into(),
             output: Location::new("s3://out/p"),
             head: Mutex::new(0),
+            content_limit: 1 << 20,
             clock,
         }
     }
@@ -186,8 +188,12 @@ impl World {
             clock: Arc::new(self.clock.clone()),
             observer: heard.clone(),
         };
-        let settings =
-            ConsumerSettings { limits: self.limits, ..ConsumerSettings::new(self.output.clone(), self.as_of) };
+        let settings = ConsumerSettings {
+            output: self.output.clone(),
+            as_of: self.as_of,
+            limits: self.limits,
+            content_limit: self.content_limit,
+        };
         let consumer = Consumer::new(Definition::parse(&self.definition).unwrap(), deps, settings);
         Environment { consumer, gate, heard, script: Arc::default() }
     }

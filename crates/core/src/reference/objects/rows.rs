@@ -1,0 +1,102 @@
+//! A content projected onto what a pipeline uses of it.
+//!
+//! A row has no primary key, and a content may hold a row twice. So each row gets an identity of its own, made of the
+//! object, the row's text and how often that text came before: two contents of one object are compared by it, and the
+//! rows of a join key come in its order, which is the same in every environment.
+
+use bytes::Bytes;
+use hashbrown::HashMap;
+use sha2::{Digest, Sha256};
+
+use crate::content::{ContentError, ContentFormat, rows};
+use crate::reference::row::{JoinKeys, Projection, Row, RowError};
+
+/// Tells the rows of an object apart: the first 16 bytes of a digest, and a number.
+pub(in crate::reference) type RowId = [u8; 20];
+
+/// What a row costs in memory beside its cells and keys, in bytes: the maps' entries and the allocator's share.
+const ROW_OVERHEAD: u64 = 240;
+
+/// All rows of one content.
+#[derive(Debug, Default)]
+pub(in crate::reference) struct ObjectRows {
+    pub(super) rows: Vec<(RowId, JoinKeys, Row)>,
+    /// What they take in memory.
+    pub(super) bytes: u64,
+}
+
+/// Why a content cannot be used. It stays the same until somebody mends the object, or gives the function more memory.
+#[derive(Debug, thiserror::Error)]
+pub enum ContentProblem {
+    /// Its name says no format.
+    #[error("its name ends in none of .jsonl, .csv and .parquet; name it by its format")]
+    Format,
+    /// It cannot be read.
+    #[error(transparent)]
+    Content(#[from] ContentError),
+    /// A row cannot be held.
+    #[error("row {row} cannot be used: {source}")]
+    Row {
+        /// From 1.
+        row: u64,
+        /// Why.
+        #[source]
+        source: RowError,
+    },
+    /// Its rows would fill the memory.
+    #[error(
+        "{rows} of its rows take {bytes} bytes already, and {limit} are allowed, half of the function's memory; \
+         give the function more memory"
+    )]
+    Memory {
+        /// How many rows were read.
+        rows: u64,
+        /// What they take, in bytes.
+        bytes: u64,
+        /// The bound, in bytes.
+        limit: u64,
+    },
+}
+
+/// Reads the rows of an object's content. `limit` bounds the unpacked content and, apart from it, the rows in memory.
+///
+/// # Errors
+/// [`ContentProblem`]; nothing is returned of a content that cannot be used whole.
+pub(in crate::reference) fn project(
+    object: &str,
+    content: Bytes,
+    limit: u64,
+    projection: &Projection,
+) -> Result<ObjectRows, ContentProblem> {
+    let format = ContentFormat::of_name(object).ok_or(ContentProblem::Format)?;
+    let prefix = Sha256::new_with_prefix(object.as_bytes()).chain_update([0]);
+    let mut seen: HashMap<[u8; 16], u32> = HashMap::new();
+    let mut out = ObjectRows::default();
+    for (raw, row) in rows(format, content, limit)?.zip(1..) {
+        let raw = raw?;
+        let projected = projection.project_as(raw.get(), format.untyped());
+        let (keys, cells) = projected.map_err(|source| ContentProblem::Row { row, source })?;
+        let mut digest = [0; 16];
+        digest.iter_mut().zip(prefix.clone().chain_update(raw.get()).finalize()).for_each(|(to, from)| *to = from);
+        let occurrence = seen.entry(digest).or_default();
+        let mut id = [0; 20];
+        let parts = digest.into_iter().chain(occurrence.to_be_bytes());
+        id.iter_mut().zip(parts).for_each(|(to, from)| *to = from);
+        *occurrence = occurrence.saturating_add(1);
+        out.bytes += ROW_OVERHEAD + (cells.size() + keys.iter().map(<[u8]>::len).sum::<usize>()) as u64;
+        if out.bytes > limit {
+            return Err(ContentProblem::Memory { rows: row, bytes: out.bytes, limit });
+        }
+        out.rows.push((id, keys, cells));
+    }
+    Ok(out)
+}
+
+/// Reads an object's content to its end, as every reader of its copy will.
+///
+/// # Errors
+/// [`ContentProblem`] for what no reader could use.
+pub fn validate(object: &str, content: Bytes, limit: u64) -> Result<(), ContentProblem> {
+    let format = ContentFormat::of_name(object).ok_or(ContentProblem::Format)?;
+    Ok(rows(format, content, limit)?.try_for_each(|row| row.map(drop))?)
+}

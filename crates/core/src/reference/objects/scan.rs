@@ -1,0 +1,173 @@
+//! The first look at a reference's objects, and how their base is loaded.
+//!
+//! As with a table, the head of the log is noted before the look, and the result is written if absent. Contents are read
+//! to their end before a base names them, so that no base holds what nobody can load.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+
+use super::base::{ObjectLine, read_manifest, write_manifest};
+use super::copy::{project_copy, put_copy};
+use super::rows::{ContentProblem, validate};
+use super::{compare_sequencers, covers, split_url};
+use crate::change::{Change, ObjectChange, ObjectOp, Version};
+use crate::log::ChangeLog;
+use crate::pipeline::Source;
+use crate::ports::{Fetched, ObjectStore};
+use crate::reference::base::{BaseHeader, base_key};
+use crate::reference::bootstrap::{LoadError, Sources, base_bytes, first_head};
+use crate::reference::row::Projection;
+use crate::reference::versioned::VersionedReference;
+
+/// So many objects are being read at a time.
+const CONCURRENCY: usize = 8;
+
+/// A reference's base: loaded if there is one, else made of the objects as they are.
+///
+/// # Errors
+/// [`LoadError`]; calling again is safe.
+pub(in crate::reference) async fn load_objects(
+    sources: Sources<'_>,
+    source: &Source,
+    projection: &Projection,
+) -> Result<(BaseHeader, VersionedReference), LoadError> {
+    let reference = source.id();
+    let bytes = base_bytes(sources, reference, scan(sources, source)).await?;
+    let (header, lines) = read_manifest(reference, &bytes).map_err(|source| LoadError::Base {
+        reference: reference.into(),
+        key: base_key(reference),
+        source,
+    })?;
+    let mut rows = VersionedReference::new(projection.clone(), header.scan_started);
+    for line in lines {
+        let content = match &line.sha256 {
+            Some(sha256) => {
+                let room = sources.limit.saturating_sub(rows.object_bytes());
+                project_copy(sources.state, &line.object, sha256, room, projection).await?
+            }
+            None => Default::default(),
+        };
+        rows.load_object(&line.object, line.sequencer.as_deref(), content);
+    }
+    Ok((header, rows))
+}
+
+/// An object's newest change in the log: its sequencer, and its content's digest unless it is gone.
+type Named = BTreeMap<String, (String, Option<String>)>;
+
+async fn scan(sources: Sources<'_>, source: &Source) -> Result<Vec<u8>, LoadError> {
+    let reference = source.id();
+    let head = first_head(sources, reference).await?;
+    let mut named = named_objects(sources.log, source, head).await?;
+    let started = sources.clock.now();
+    let mut lines = found(sources, source).await?;
+    if lines.is_empty() {
+        // The last object's removal is not followed: what it held is still in the state.
+        let kept = named.iter().filter_map(|(object, (_, sha256))| Some((object, sha256.clone()?)));
+        lines.extend(kept.map(|(object, sha256)| ObjectLine {
+            object: object.clone(),
+            sha256: Some(sha256),
+            ..ObjectLine::default()
+        }));
+        if lines.is_empty() {
+            return Err(LoadError::NoObject { reference: reference.into() });
+        }
+        tracing::error!(reference, "the reference's objects are gone; it stays as the log has it");
+    }
+    for line in &mut lines {
+        line.sequencer = named.remove(&line.object).map(|(sequencer, _)| sequencer);
+    }
+    lines.extend(named.into_iter().map(|(object, (sequencer, _))| ObjectLine {
+        object,
+        sequencer: Some(sequencer),
+        ..ObjectLine::default()
+    }));
+    Ok(write_manifest(reference, head, started, lines)?)
+}
+
+/// The objects of a reference that the log names up to a version, folded as readers fold them.
+async fn named_objects(log: &ChangeLog, source: &Source, head: Version) -> Result<Named, LoadError> {
+    let mut named = Named::new();
+    for (file, _) in log.read_range(0, head).await? {
+        for change in file.changes {
+            let Change::Object(ObjectChange { object, op, sha256, sequencer, .. }) = change else { continue };
+            let older = named.get(&object).is_some_and(|(known, _)| compare_sequencers(&sequencer, known).is_lt());
+            if older || !covers(source, &object) {
+                continue;
+            }
+            let others = named.iter().any(|(other, (_, sha256))| *other != object && sha256.is_some());
+            match op {
+                ObjectOp::Replace => drop(named.insert(object, (sequencer, Some(sha256)))),
+                ObjectOp::Remove if others => drop(named.insert(object, (sequencer, None))),
+                ObjectOp::Remove => {}
+            }
+        }
+    }
+    Ok(named)
+}
+
+/// The objects as they are now, each with its copy in the state.
+async fn found(sources: Sources<'_>, source: &Source) -> Result<Vec<ObjectLine>, LoadError> {
+    let reference = source.id();
+    let no_object = || LoadError::NoObject { reference: reference.into() };
+    let (bucket, key) = split_url(reference).ok_or_else(no_object)?;
+    let store = sources.stores.open(&bucket)?;
+    let keys = if key.ends_with('/') {
+        listed(sources, &*store, source, &format!("{bucket}/"), key).await?
+    } else {
+        vec![key.to_owned()]
+    };
+    // Futures made before the stream sees them: a closure over borrowed stores would make the whole future not `Send`.
+    let reads: Vec<_> = keys.iter().map(|key| copied(sources, &*store, format!("{bucket}/{key}"), key)).collect();
+    let lines: Vec<_> = stream::iter(reads).buffered(CONCURRENCY).try_collect().await?;
+    Ok(lines.into_iter().flatten().collect())
+}
+
+async fn listed(
+    sources: Sources<'_>,
+    store: &dyn ObjectStore,
+    source: &Source,
+    bucket: &str,
+    prefix: &str,
+) -> Result<Vec<String>, LoadError> {
+    let (mut keys, mut size) = (Vec::new(), 0);
+    let mut after: Option<String> = None;
+    loop {
+        let page = store.list(prefix, after.as_deref()).await?;
+        let Some(last) = page.last() else { return Ok(keys) };
+        after = Some(last.key.clone());
+        for entry in page {
+            if !covers(source, &format!("{bucket}{}", entry.key)) {
+                tracing::debug!(key = entry.key, "not reference data: hidden, or of no known format");
+                continue;
+            }
+            size += entry.size;
+            keys.push(entry.key);
+        }
+        if size > sources.limit {
+            return Err(LoadError::TooLarge { reference: source.id().into(), size, limit: sources.limit });
+        }
+    }
+}
+
+/// An object with its copy; `None` if it has gone meanwhile, of which the log tells later.
+async fn copied(
+    sources: Sources<'_>,
+    store: &dyn ObjectStore,
+    object: String,
+    key: &str,
+) -> Result<Option<ObjectLine>, LoadError> {
+    let limit = sources.limit;
+    let (content, version_id) = match store.fetch(key, None, limit).await? {
+        Fetched::Found(content, version_id) => (content, version_id),
+        Fetched::Missing => return Ok(None),
+        Fetched::TooLarge(size) => return Err(LoadError::TooLarge { reference: object, size, limit }),
+    };
+    let unusable = |source: ContentProblem| LoadError::Content { object: object.clone(), source };
+    validate(&object, Bytes::clone(&content.bytes), limit).map_err(unusable)?;
+    let sha256 = put_copy(sources.state, content.bytes).await?;
+    let etag = Some(content.etag.0);
+    Ok(Some(ObjectLine { object, sha256: Some(sha256), etag, version_id, sequencer: None }))
+}
