@@ -33,8 +33,15 @@ class Function:
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1769",
             "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
         }
+        begun = time.perf_counter()
         self._process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        self._wait_idle()
+        try:
+            self._wait_idle()
+        except Failed:
+            self.stop()
+            raise
+        # CPU and wall seconds from the start of the process until it asked for its first event.
+        self.init = self._cpu_nanos() / 1e9, time.perf_counter() - begun
 
     def invoke(self, event):
         """The answer, the seconds from handing out the event to the answer, and the CPU seconds of the process."""
