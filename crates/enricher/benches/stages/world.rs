@@ -11,7 +11,7 @@ use freshjoin_core::log::ChangeLog;
 use freshjoin_core::memory::{Gate, MemoryClock, MemoryStore, MemoryStores, MemoryStream, MemoryTables};
 use freshjoin_core::record::Records;
 use freshjoin_core::reference::{Refreshed, base_key};
-use freshjoin_core::settings::{AsOf, EnricherSettings, StreamName};
+use freshjoin_core::settings::{self, EnricherSettings};
 use freshjoin_enricher::Enricher;
 use tokio::runtime::Runtime;
 
@@ -99,13 +99,14 @@ impl World {
             clock: Arc::new(self.clock.clone()),
             observer: Arc::clone(&self.tally) as Arc<dyn Observer>,
         };
-        let settings = EnricherSettings {
-            pipeline: self.pipeline.clone(),
-            state: Location::new("s3://state"),
-            output: Location::new("s3://out/data"),
-            stream: StreamName { name: STREAM.into(), arn: None },
-            as_of: AsOf::Flag,
+        let variables = |name: &str| match name {
+            settings::PIPELINE => Some(self.pipeline.clone()),
+            settings::STATE => Some("s3://state".into()),
+            settings::OUTPUT => Some("s3://out/data".into()),
+            settings::STREAM => Some(STREAM.into()),
+            _ => None,
         };
+        let settings = EnricherSettings::read(&variables).unwrap();
         Enricher::new(&self.pipeline, &settings, deps).unwrap()
     }
 
