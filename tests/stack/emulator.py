@@ -1,4 +1,4 @@
-"""MiniStack: the AWS that the template is deployed into. On loopback only, on a free port, and gone when its block is left."""
+"""MiniStack, the AWS that the template is deployed into: on loopback only, on a free port, gone with its block."""
 
 import contextlib
 import os
@@ -37,7 +37,8 @@ def free_port():
 def ministack(executable: pathlib.Path, log: pathlib.Path):
     """Runs MiniStack and yields the environment in which every client, `sam` too, finds it and no account."""
     port, folder = free_port(), tempfile.mkdtemp(prefix="freshjoin-stack-")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "FRESHJOIN_"))} | {
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "FRESHJOIN_"))}
+    environment = inherited | {
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_DEFAULT_REGION": REGION,
@@ -46,9 +47,17 @@ def ministack(executable: pathlib.Path, log: pathlib.Path):
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
     }
-    own = {"BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port), "MINISTACK_REGION": REGION, "TMPDIR": folder}
-    # Two of its services would listen on ports of their own.
-    own |= {"IOT_MTLS_ENABLED": "0", "SFTP_ENABLED": "0"}
+    own = {
+        "BIND_HOST": "127.0.0.1",
+        "GATEWAY_PORT": str(port),
+        "MINISTACK_REGION": REGION,
+        "TMPDIR": folder,
+        # Every call must be allowed by the policies of its caller.
+        "AUTH": "true",
+        # Two of its services would listen on ports of their own.
+        "IOT_MTLS_ENABLED": "0",
+        "SFTP_ENABLED": "0",
+    }
     with log.open("wb") as output:
         # A session of its own: the functions that it starts end with it.
         process = subprocess.Popen(
