@@ -22,7 +22,8 @@ use bytes::Bytes;
 use freshjoin_core::chain::Chain;
 use freshjoin_core::location::Location;
 use freshjoin_core::ports::{
-    BoxError, ETag, Fetched, KeyLimits, Listed, LocationError, Object, ObjectStore, Precondition, PutOutcome, StoreError, Stores,
+    BoxError, ETag, Fetched, KeyLimits, Listed, LocationError, Object, ObjectStore, Precondition, PutOutcome,
+    StoreError, Stores,
 };
 use freshjoin_core::time::Timestamp;
 use percent_encoding::percent_decode_str;

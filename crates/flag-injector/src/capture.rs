@@ -39,8 +39,7 @@ pub(crate) struct Objects(BTreeMap<String, Noticed>);
 impl Objects {
     pub(crate) fn add(&mut self, notice: &Notice, message: usize) {
         let url = format!("s3://{}/{}", notice.bucket, notice.key);
-        let noticed =
-            self.0.entry(url).or_insert_with(|| Noticed { notice: notice.clone(), messages: Vec::new() });
+        let noticed = self.0.entry(url).or_insert_with(|| Noticed { notice: notice.clone(), messages: Vec::new() });
         if compare_sequencers(&notice.sequencer, &noticed.notice.sequencer).is_ge() {
             noticed.notice = notice.clone();
         }

@@ -165,9 +165,7 @@ fn unwrap(envelope: Envelope, depth: u32) -> Result<Vec<Notice>, NoticeError> {
             Ok(found)
         }
         Envelope { event: Some(event), .. } if event == "s3:TestEvent" => Ok(Vec::new()),
-        Envelope { source: Some(source), detail_type: Some(kind), detail: Some(entity), .. }
-            if source == "aws.s3" =>
-        {
+        Envelope { source: Some(source), detail_type: Some(kind), detail: Some(entity), .. } if source == "aws.s3" => {
             let happened = match kind.as_str() {
                 "Object Created" => Happened::Created,
                 "Object Deleted" => Happened::Removed,

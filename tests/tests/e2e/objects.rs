@@ -32,7 +32,8 @@ fn compressed(text: &str) -> Bytes {
 }
 
 fn json_lines(priorities: &[(&str, &str)]) -> String {
-    let row = |(item, priority): &(&str, &str)| format!("{}\n", json!({"item": item, "price": 100, "priority": priority}));
+    let row =
+        |(item, priority): &(&str, &str)| format!("{}\n", json!({"item": item, "price": 100, "priority": priority}));
     priorities.iter().map(row).collect()
 }
 
@@ -263,11 +264,10 @@ async fn what_is_damaged_or_too_large_is_refused_by_name(servers: Arc<Servers>) 
     let mut rows: Vec<_> = many.iter().map(|item| (item.as_str(), "many")).collect();
     rows.push(("burger", "among many"));
     shop.replace(object, json_lines(&rows)).await;
-    let (narrow, seen) =
-        shop.world.mapping(&[shop.world.function_with("enricher", variables).await], MappingSettings {
-            maximum_retry_attempts: Some(1),
-            ..MappingSettings::default()
-        });
+    let (narrow, seen) = shop.world.mapping(
+        &[shop.world.function_with("enricher", variables).await],
+        MappingSettings { maximum_retry_attempts: Some(1), ..MappingSettings::default() },
+    );
     narrow.drain().await.unwrap();
     assert!(seen.failed() > 0);
     let log = std::fs::read_to_string(shop.world.log("enricher")).unwrap();

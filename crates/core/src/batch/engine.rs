@@ -108,7 +108,8 @@ impl Engine {
         while !rest.is_empty() {
             let behind = |library: &Library| (nearest..version).contains(&library.head());
             // What is read is read without the lock; whoever else is at it may then apply the same.
-            let next = self.libraries.read().await.iter().find(|library| behind(library)).map(|library| library.next(rest));
+            let next =
+                self.libraries.read().await.iter().find(|library| behind(library)).map(|library| library.next(rest));
             let Some((count, wanted)) = next else { break };
             let (now, later) = rest.split_at(count);
             let contents = Contents::read(sources, wanted).await?;

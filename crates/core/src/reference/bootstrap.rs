@@ -15,7 +15,8 @@ use super::versioned::VersionedReference;
 use crate::change::{Change, RowChange, Version};
 use crate::log::{ChangeLog, FloorError, ReadError};
 use crate::ports::{
-    Clock, LocationError, ObjectStore, Precondition, PutOutcome, RawRow, Segment, StoreError, Stores, TableError, Tables,
+    Clock, LocationError, ObjectStore, Precondition, PutOutcome, RawRow, Segment, StoreError, Stores, TableError,
+    Tables,
 };
 use crate::record::{FieldNames, Fields, parse_object};
 use crate::sequence;

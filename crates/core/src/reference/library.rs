@@ -205,12 +205,7 @@ impl Library {
         }
     }
 
-    fn apply_change(
-        &mut self,
-        version: Version,
-        change: &Change,
-        contents: &mut Contents,
-    ) -> Result<u64, LoadError> {
+    fn apply_change(&mut self, version: Version, change: &Change, contents: &mut Contents) -> Result<u64, LoadError> {
         let mut applied = 0;
         for (index, (shelf, reference)) in self.sources.iter().zip(&mut self.references).enumerate() {
             if version <= shelf.base {

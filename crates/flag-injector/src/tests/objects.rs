@@ -73,7 +73,10 @@ async fn a_notice_says_when_in_which_order_and_which_object() {
     world.handle(&notice(REMOVED, KEY, "0B")).await.unwrap();
     let (version, change) = world.captured().remove(1);
     assert!(change.at >= before, "it is gone now");
-    assert_eq!((version, change.op, change.sequencer.as_str(), change.sha256.as_str()), (14, ObjectOp::Remove, "0B", ""));
+    assert_eq!(
+        (version, change.op, change.sequencer.as_str(), change.sha256.as_str()),
+        (14, ObjectOp::Remove, "0B", "")
+    );
 }
 
 #[tokio::test]

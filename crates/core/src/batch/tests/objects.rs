@@ -145,8 +145,17 @@ async fn a_prefix_is_the_rows_of_all_its_objects() {
     world.object_change(&object("four.jsonl"), "07", Some(&rows(&[("a", "four"), ("a", "four")])));
     world.object_change(&object("three.jsonl"), "08", None);
     let seen = world.seen().await;
-    let expected =
-        ["one+two", "one+three+two", "three+two", "three+two", "three+two", "three", "three", "four+four+three", "four+four"];
+    let expected = [
+        "one+two",
+        "one+three+two",
+        "three+two",
+        "three+two",
+        "three+two",
+        "three",
+        "three",
+        "four+four+three",
+        "four+four",
+    ];
     assert_eq!(seen, expected);
 }
 
@@ -253,7 +262,9 @@ async fn what_is_too_large_is_refused_with_the_figure() {
     world.object_change(&two, "01", Some(&rows(&many[..2])));
     world.object_change(&two, "02", Some(&rows(&many[..3])));
     world.object_change(&two, "03", Some(&rows(&many)));
-    for (version, what) in [(2, "it alone fits, and not beside the other object"), (3, "its rows take more than its text")] {
+    for (version, what) in
+        [(2, "it alone fits, and not beside the other object"), (3, "its rows take more than its text")]
+    {
         world.send([world.flag(version)]).await;
         let text = Chain(&world.env().fails(&world.cut(..)).await).to_string();
         assert!(text.contains("1000"), "{what}: {text}");

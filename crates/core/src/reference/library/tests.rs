@@ -120,8 +120,15 @@ async fn changes_are_applied_once_and_without_a_hole() {
     let mut library = world.load(&["T"]).await.unwrap();
     let files: Vec<_> = (1..=3).map(|version| file(version, vec![bump("T", version), bump("X", version)])).collect();
     assert_eq!(library.apply(&files[..2], Contents::default()).unwrap(), Refreshed { files: 2, changes: 2 });
-    assert_eq!(library.apply(&files[..2], Contents::default()).unwrap(), Refreshed::default(), "another one had fetched the same");
-    assert!(matches!(library.apply(&[file(4, vec![])], Contents::default()), Err(LoadError::Log(ReadError::Gap { version: 3, .. }))));
+    assert_eq!(
+        library.apply(&files[..2], Contents::default()).unwrap(),
+        Refreshed::default(),
+        "another one had fetched the same"
+    );
+    assert!(matches!(
+        library.apply(&[file(4, vec![])], Contents::default()),
+        Err(LoadError::Log(ReadError::Gap { version: 3, .. }))
+    ));
     assert_eq!(library.head(), 2);
     library.apply(&files, Contents::default()).unwrap();
     let all: Vec<_> = (0..=3).map(|version| seen(&library, 0, version)).collect();

@@ -52,8 +52,13 @@ pub(in crate::reference) fn read_manifest(
     reference: &str,
     bytes: &[u8],
 ) -> Result<(BaseHeader, Vec<ObjectLine>), BaseError> {
-    read_lines(reference, bytes, |_| Vec::new(), |objects, text, line| {
-        objects.push(serde_json::from_slice(text).map_err(|source| BaseError::Json { line, source })?);
-        Ok(())
-    })
+    read_lines(
+        reference,
+        bytes,
+        |_| Vec::new(),
+        |objects, text, line| {
+            objects.push(serde_json::from_slice(text).map_err(|source| BaseError::Json { line, source })?);
+            Ok(())
+        },
+    )
 }

@@ -52,12 +52,7 @@ pub async fn put_copy(state: &dyn ObjectStore, content: Bytes) -> Result<String,
 ///
 /// # Errors
 /// [`LoadError`] where it is gone, altered, too large or out of reach: never taken for "no rows".
-async fn get_copy(
-    state: &dyn ObjectStore,
-    object: &str,
-    sha256: &str,
-    limit: u64,
-) -> Result<Bytes, LoadError> {
+async fn get_copy(state: &dyn ObjectStore, object: &str, sha256: &str, limit: u64) -> Result<Bytes, LoadError> {
     let key = copy_key(sha256);
     let lost = |problem: &'static str| LoadError::Copy { object: object.into(), key: key.clone(), problem };
     match state.fetch(&key, None, limit).await? {

@@ -4,12 +4,17 @@
 //! object, the row's text and how often that text came before: two contents of one object are compared by it, and the
 //! rows of a join key come in its order, which is the same in every environment.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use hashbrown::HashMap;
+use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use crate::content::{ContentError, ContentFormat, rows};
 use crate::reference::row::{JoinKeys, Projection, Row, RowError};
+use crate::value::kind;
 
 /// Tells the rows of an object apart: the first 16 bytes of a digest, and a number.
 pub(in crate::reference) type RowId = [u8; 20];
@@ -92,11 +97,52 @@ pub(in crate::reference) fn project(
     Ok(out)
 }
 
-/// Reads an object's content to its end, as every reader of its copy will.
+/// Reads an object's content to its end, as every reader of its copy will, whatever of it their pipelines use.
 ///
 /// # Errors
 /// [`ContentProblem`] for what no reader could use.
 pub fn validate(object: &str, content: Bytes, limit: u64) -> Result<(), ContentProblem> {
     let format = ContentFormat::of_name(object).ok_or(ContentProblem::Format)?;
-    Ok(rows(format, content, limit)?.try_for_each(|row| row.map(drop))?)
+    rows(format, content, limit)?
+        .zip(1..)
+        .try_for_each(|(raw, row)| decode(raw?.get()).map_err(|source| ContentProblem::Row { row, source }))
+}
+
+/// Names and texts that JSON allows and nobody can decode would stop every pipeline that uses them.
+fn decode(raw: &str) -> Result<(), RowError> {
+    let members: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_str(raw)?;
+    Ok(members.values().try_for_each(|value| kind(value.get()).map(drop))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const URL: &str = "s3://b/p.jsonl";
+
+    fn of(content: &str) -> Result<(), ContentProblem> {
+        validate(URL, Bytes::copy_from_slice(content.as_bytes()), 1_000)
+    }
+
+    #[test]
+    fn what_some_pipeline_could_not_read_is_found_before_it_is_copied() {
+        of("{\"a\":\"\\ud83d\\ude00\",\"n\":[\"\\ud800\"]}").unwrap();
+        for unsound in ["{}\n{\"a\":\"\\ud800\"}", "{}\n{\"\\udc00\":1}"] {
+            assert!(matches!(of(unsound), Err(ContentProblem::Row { row: 2, .. })), "{unsound}");
+        }
+        assert!(matches!(validate("s3://b/p.txt", Bytes::new(), 9), Err(ContentProblem::Format)));
+    }
+
+    #[test]
+    fn rows_are_told_apart_by_object_text_and_count() {
+        let ids = |object: &str, content: &str| -> Vec<RowId> {
+            let content = Bytes::copy_from_slice(content.as_bytes());
+            let rows = project(object, content, 10_000, &Projection::new(&["a"], false)).unwrap();
+            rows.rows.into_iter().map(|(id, ..)| id).collect()
+        };
+        let three = ids(URL, "{\"a\":1}\n{\"a\":2}\n{\"a\":1}\n");
+        assert!(three[0] != three[1] && three[0] != three[2] && three[0][..16] == three[2][..16]);
+        assert_eq!(ids(URL, "{\"a\":1}\n{\"a\":1}\n"), [three[0], three[2]], "wherever they stand");
+        assert_ne!(ids("s3://b/q.jsonl", "{\"a\":1}"), [three[0]]);
+    }
 }
