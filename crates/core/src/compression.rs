@@ -61,23 +61,34 @@ impl Compression {
     /// # Errors
     /// [`UnpackError`]; the same bytes fail again.
     pub fn unpack(self, bytes: &[u8], limit: u64) -> Result<Vec<u8>, UnpackError> {
+        let mut out = Vec::new();
+        self.unpack_into(bytes, limit, &mut out)?;
+        Ok(out)
+    }
+
+    /// The same into a buffer, which on an error holds what came out before it: that is what the attempt cost.
+    ///
+    /// # Errors
+    /// [`UnpackError`]; the same bytes fail again.
+    pub fn unpack_into(self, bytes: &[u8], limit: u64, out: &mut Vec<u8>) -> Result<(), UnpackError> {
         let corrupt = |source| UnpackError::Corrupt { kind: self, source };
         let likely = (bytes.len() as u64).saturating_mul(4).min(limit).min(FIRST_ROOM);
-        let mut out = Vec::with_capacity(usize::try_from(likely).unwrap_or(0));
+        let before = out.len();
+        out.reserve(usize::try_from(likely).unwrap_or(0));
         // One byte more than allowed tells a full buffer from one that would go on.
         match self {
-            Self::Gzip => MultiGzDecoder::new(bytes).take(limit.saturating_add(1)).read_to_end(&mut out),
+            Self::Gzip => MultiGzDecoder::new(bytes).take(limit.saturating_add(1)).read_to_end(out),
             Self::Zstd => zstd::stream::read::Decoder::with_buffer(bytes).and_then(|mut decoder| {
                 // What a frame's header asks for is allocated before a byte of it comes out.
                 decoder.window_log_max((u64::BITS - limit.leading_zeros()).clamp(WINDOW_LOG.0, WINDOW_LOG.1))?;
-                decoder.take(limit.saturating_add(1)).read_to_end(&mut out)
+                decoder.take(limit.saturating_add(1)).read_to_end(out)
             }),
         }
         .map_err(corrupt)?;
-        if out.len() as u64 > limit {
+        if (out.len() - before) as u64 > limit {
             return Err(UnpackError::TooLarge { kind: self, limit });
         }
-        Ok(out)
+        Ok(())
     }
 }
 

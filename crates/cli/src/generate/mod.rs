@@ -23,7 +23,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use crate::failure::Failure;
-use sink::{Lines, Shards, Sink};
+use sink::{Aggregates, Lines, Shards, Sink};
 use template::Template;
 
 /// Records are written in so many portions a second.
@@ -50,6 +50,9 @@ pub(crate) struct Arguments {
     /// Put the records into a Kinesis stream; needs a freshjoin that was built with --features aws.
     #[arg(long, value_name = "NAME")]
     stream: Option<String>,
+    /// Pack the records into aggregates of up to 50 KiB, as the Kinesis Producer Library does.
+    #[arg(long, requires = "stream")]
+    aggregate: bool,
 }
 
 /// Generates until all records are written.
@@ -64,6 +67,10 @@ pub(crate) async fn generate(arguments: Arguments) -> Result<(), Failure> {
     match &arguments.stream {
         Some(name) => {
             let mut shards = Shards::of(kinesis(name).await?);
+            if arguments.aggregate {
+                let mut aggregates = Aggregates::of(shards);
+                return write(&template, arguments.rate, total, &mut random, &mut aggregates).await;
+            }
             write(&template, arguments.rate, total, &mut random, &mut shards).await
         }
         None => {

@@ -1,4 +1,4 @@
-//! Where generated records go: a line each to a writer, or into a stream.
+//! Where generated records go: a line each to a writer, or into a stream, one by one or packed.
 //!
 //! A stream takes them in portions; only what it refused is put again. On failure some records of the portion may have
 //! been written.
@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use freshjoin_clock::SystemClock;
 use freshjoin_core::ports::{Clock, PutEntry, Stream};
+use freshjoin_core::record::{PACKED_RECORD_OVERHEAD, pack};
 
 use crate::failure::Failure;
 
@@ -89,18 +90,25 @@ impl Shards {
     pub(super) fn of(stream: Arc<dyn Stream>) -> Self {
         Self { stream, waiting: Vec::new(), bytes: 0 }
     }
+
+    /// Takes a record of the stream, whose partition key puts it anywhere.
+    async fn put_entry(&mut self, partition_key: String, data: Bytes) -> Result<(), Failure> {
+        if self.waiting.len() == MOST_RECORDS || self.bytes + data.len() > MOST_BYTES {
+            self.flush().await?;
+        }
+        self.bytes += data.len();
+        self.waiting.push(PutEntry { data, partition_key, explicit_hash_key: None });
+        Ok(())
+    }
+}
+
+fn any_shard() -> String {
+    format!("{:016x}", rand::random::<u64>())
 }
 
 impl Sink for Shards {
     async fn put(&mut self, record: &str) -> Result<(), Failure> {
-        if self.waiting.len() == MOST_RECORDS || self.bytes + record.len() > MOST_BYTES {
-            self.flush().await?;
-        }
-        self.bytes += record.len();
-        let data = Bytes::copy_from_slice(record.as_bytes());
-        let partition_key = format!("{:016x}", rand::random::<u64>());
-        self.waiting.push(PutEntry { data, partition_key, explicit_hash_key: None });
-        Ok(())
+        self.put_entry(any_shard(), Bytes::copy_from_slice(record.as_bytes())).await
     }
 
     async fn flush(&mut self) -> Result<(), Failure> {
@@ -130,11 +138,59 @@ impl Sink for Shards {
     }
 }
 
+/// Records of a stream packed as the Kinesis Producer Library does: aggregates of some size, written at the latest with
+/// the portion.
+#[derive(Debug)]
+pub(super) struct Aggregates {
+    shards: Shards,
+    records: Vec<Bytes>,
+    bytes: usize,
+}
+
+/// An aggregate's size, as the library's own default has it.
+const AGGREGATE_BYTES: usize = 50 << 10;
+
+impl Aggregates {
+    pub(super) fn of(shards: Shards) -> Self {
+        Self { shards, records: Vec::new(), bytes: 0 }
+    }
+
+    async fn close(&mut self) -> Result<(), Failure> {
+        if self.records.is_empty() {
+            return Ok(());
+        }
+        self.bytes = 0;
+        // The aggregate's key is its records' too: readers that drop what another shard should have keep them all.
+        let key = any_shard();
+        let aggregate = pack(&key, self.records.drain(..));
+        self.shards.put_entry(key, aggregate).await
+    }
+}
+
+impl Sink for Aggregates {
+    async fn put(&mut self, record: &str) -> Result<(), Failure> {
+        let size = record.len() + PACKED_RECORD_OVERHEAD;
+        if self.bytes + size > AGGREGATE_BYTES {
+            self.close().await?;
+        }
+        self.bytes += size;
+        self.records.push(Bytes::copy_from_slice(record.as_bytes()));
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), Failure> {
+        self.close().await?;
+        self.shards.flush().await
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::ops::ControlFlow;
 
     use freshjoin_core::memory::{Call, Fault, Gate, MemoryClock, MemoryStream};
+    use freshjoin_core::record::{FieldNames, Fields, decode};
     use freshjoin_core::time::Timestamp;
 
     use super::*;
@@ -158,5 +214,36 @@ mod tests {
         assert_eq!((all.len(), all.iter().collect::<BTreeSet<_>>().len()), (1000, 1000));
         assert!(all.iter().all(|data| data.ends_with(b"\n")), "a record is what the template gave");
         assert!(records.iter().all(|records| !records.is_empty()), "spread over the shards");
+    }
+
+    #[tokio::test]
+    async fn aggregates_hold_every_record_once_in_order() {
+        let stream = MemoryStream::new("s", 4, &MemoryClock::at(Timestamp::from_millis(1)));
+        let mut sink = Aggregates::of(Shards::of(Arc::new(stream.clone())));
+        let long = "x".repeat(60_000);
+        for number in 0..5000 {
+            let text = if number == 4000 { &long } else { "" };
+            sink.put(&format!("{{\"n\":{number},\"text\":\"{text}\"}}")).await.unwrap();
+        }
+        sink.flush().await.unwrap();
+        sink.flush().await.unwrap();
+        let (mut names, mut found, mut aggregates) = (FieldNames::default(), Vec::new(), 0);
+        let slot = names.slot("n");
+        for shard in stream.shards().await.unwrap() {
+            for record in stream.records(&shard.id).iter() {
+                aggregates += 1;
+                let mut inside = Vec::new();
+                let flow = decode(&names, record.data, &mut Fields::of(&names), |fields, _, _| {
+                    inside.push(fields.unwrap().get(slot).unwrap().parse::<u32>().unwrap());
+                    ControlFlow::<()>::Continue(())
+                });
+                assert!(flow.is_continue() && inside.is_sorted());
+                assert!(record.data.len() < 52_000 || inside == [4000], "{} bytes", record.data.len());
+                found.extend(inside);
+            }
+        }
+        found.sort_unstable();
+        assert_eq!(found, (0..5000).collect::<Vec<_>>());
+        assert!((4..8).contains(&aggregates), "{aggregates} aggregates");
     }
 }

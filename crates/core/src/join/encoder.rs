@@ -76,6 +76,17 @@ pub enum Taken {
     RangeFull,
 }
 
+/// What one record may hold: so many that no record of 1 MiB has more, unless it was compressed.
+const MAX_SUB_RECORDS: u32 = 1 << 20;
+
+/// Why a record is undone.
+enum Refused {
+    /// Its objects are too many for the range.
+    RangeFull,
+    /// Beyond [`MAX_SUB_RECORDS`].
+    TooMany,
+}
+
 /// The outcome of a range.
 #[derive(Clone, Debug, Default)]
 pub struct Encoded {
@@ -163,44 +174,53 @@ impl<'p, 'a> Encoder<'p, 'a> {
         let before = (self.out.dead_letters.len(), self.out.counts, self.out.objects.len(), self.out.written);
         self.out.touched.clear();
         let max_objects = if self.records == 0 { usize::MAX } else { self.limits.objects };
-        let (plan, shard) = (self.plan, self.shard);
-        let out = std::cell::RefCell::new(&mut self.out);
-        let flow = decode(
-            &plan.names,
-            record.data,
-            &mut self.fields,
-            |fields, number, bytes| {
-                let out = &mut **out.borrow_mut();
-                let mut join = Join {
-                    plan,
-                    references,
-                    fields,
-                    record,
-                    number,
-                    provenance: Provenance { shard, version },
-                    room: (self.key_room, self.component_room),
-                    rows: Vec::with_capacity(plan.steps.len()),
-                    missed: false,
-                    out,
-                };
-                let mark = join.out.mark();
-                match join.step(0) {
-                    Ok(()) if join.missed => out.counts.unmatched += 1,
-                    Ok(()) => out.counts.enriched += 1,
-                    Err(reason) => {
-                        out.undo(mark);
-                        out.dead_letter(shard, record, number, &reason.to_string(), bytes);
-                    }
+        let (plan, shard, room, out) = (self.plan, self.shard, (self.key_room, self.component_room), &mut self.out);
+        let flow = decode(&plan.names, record.data, &mut self.fields, |content, number, bytes| {
+            if number == MAX_SUB_RECORDS {
+                return ControlFlow::Break(Refused::TooMany);
+            }
+            let fields = match content {
+                Ok(fields) => fields,
+                Err(why) => {
+                    out.dead_letter(shard, record, number, &why.to_string(), bytes);
+                    return ControlFlow::Continue(());
                 }
-                if out.objects.len() > max_objects { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            },
-            |why, number, bytes| out.borrow_mut().dead_letter(shard, record, number, &why.to_string(), bytes),
-        );
-        if flow.is_break() {
+            };
+            let mut join = Join {
+                plan,
+                references,
+                fields,
+                record,
+                number,
+                provenance: Provenance { shard, version },
+                room,
+                rows: Vec::with_capacity(plan.steps.len()),
+                missed: false,
+                out,
+            };
+            let mark = join.out.mark();
+            match join.step(0) {
+                Ok(()) if join.missed => out.counts.unmatched += 1,
+                Ok(()) => out.counts.enriched += 1,
+                Err(reason) => {
+                    out.undo(mark);
+                    out.dead_letter(shard, record, number, &reason.to_string(), bytes);
+                }
+            }
+            let full = out.objects.len() > max_objects;
+            if full { ControlFlow::Break(Refused::RangeFull) } else { ControlFlow::Continue(()) }
+        });
+        if let ControlFlow::Break(refused) = flow {
             let (dead_letters, counts, objects, written) = before;
-            self.out.undo(Mark { touched: 0, objects, counts, written });
-            self.out.dead_letters.truncate(dead_letters);
-            return Taken::RangeFull;
+            out.undo(Mark { touched: 0, objects, counts, written });
+            out.dead_letters.truncate(dead_letters);
+            match refused {
+                Refused::RangeFull => return Taken::RangeFull,
+                Refused::TooMany => {
+                    let reason = format!("the record holds more than {MAX_SUB_RECORDS} sub-records");
+                    out.dead_letter(shard, record, 0, &reason, record.data);
+                }
+            }
         }
         self.records += 1;
         Taken::Yes
@@ -247,14 +267,18 @@ impl Buffers {
     fn dead_letter(&mut self, shard: &str, record: Record<'_>, number: u32, reason: &str, data: &[u8]) {
         let text = |text: &str| serde_json::Value::from(text);
         let (shard, sequence, reason) = (text(shard), text(record.sequence), text(reason));
-        let data = base64_simd::STANDARD.encode_to_string(data);
+        let before = self.dead_letters.len();
         // Written by hand: the members' order must not depend on how a JSON library was built.
-        let line = format!(
+        let head = format!(
             "{{\"shard\":{shard},\"sequence\":{sequence},\"sub_sequence\":{number},\"arrival\":\"{}\",\
-             \"reason\":{reason},\"data\":\"{data}\"}}\n",
+             \"reason\":{reason},\"data\":\"",
             record.arrival
         );
-        self.dead_letters.extend_from_slice(line.as_bytes());
+        self.dead_letters.extend_from_slice(head.as_bytes());
+        // Straight to its place: there may be many megabytes.
+        base64_simd::STANDARD.encode_append(data, &mut self.dead_letters);
+        self.dead_letters.extend_from_slice(b"\"}\n");
+        self.written += self.dead_letters.len() - before;
         self.counts.dead_letters += 1;
     }
 }

@@ -1,9 +1,13 @@
 //! Records as they come: bytes with a sequence number and an arrival, kept in one arena so that a batch of thousands
 //! costs a handful of allocations.
 
+mod aggregate;
 mod order;
+mod unwrap;
 
-pub use order::{FieldNames, Fields, FlagFinder, Malformed, decode, parse_object};
+pub use aggregate::{NotAggregate, PACKED_RECORD_OVERHEAD, pack};
+pub use order::{FieldNames, Fields, FlagFinder, Malformed, parse_object};
+pub use unwrap::{Content, MAX_LAYERS, MAX_UNPACKED, Unreadable, decode};
 
 use crate::sequence::SequenceNumber;
 use crate::time::Timestamp;

@@ -1,8 +1,8 @@
-//! What is inside a record: JSON objects one after the other, each a *sub-record*; or a change flag.
+//! What is inside a record, once unwrapped: JSON objects one after the other, each a *sub-record*; or a change flag.
 //!
 //! Only the fields that a pipeline names are kept, borrowed from the record's bytes as raw JSON text. A record that does
 //! not parse whole is taken line by line, so that a bad line costs only itself; where no line parses, the whole record
-//! is one dead letter, and so is an empty one. Sub-records are numbered from 0, bad lines included.
+//! is one dead letter, and so is an empty one. Bad lines are numbered as well.
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -47,35 +47,28 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Why a sub-record is a dead letter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why bytes are no sub-record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     /// No byte but white space.
+    #[error("the record is empty")]
     Empty,
     /// Not UTF-8.
+    #[error("the bytes are not UTF-8")]
     NotUtf8,
     /// Not JSON objects.
+    #[error("the bytes are not one or more JSON objects")]
     NotObjects,
 }
 
-impl fmt::Display for Malformed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Empty => "the record is empty",
-            Self::NotUtf8 => "the bytes are not UTF-8",
-            Self::NotObjects => "the bytes are not one or more JSON objects",
-        })
-    }
-}
-
-/// Reads the objects of a record one by one. `each` gets a sub-record's fields, its number and its bytes, and
-/// may end the reading; `bad` gets what cannot be a sub-record.
-pub fn decode<'a, B>(
+/// Reads the objects of unwrapped bytes one by one. `each` gets a sub-record's fields or what is wrong with it, its
+/// number and its bytes, and may end the reading. Numbers go on from `number`, which is the next one in the end.
+pub(super) fn decode<'a, B>(
     names: &FieldNames,
     data: &'a [u8],
     fields: &mut Fields<'a>,
-    mut each: impl FnMut(&Fields<'a>, u32, &'a [u8]) -> ControlFlow<B>,
-    bad: impl FnMut(Malformed, u32, &'a [u8]),
+    number: &mut u32,
+    mut each: impl FnMut(Result<&Fields<'a>, Malformed>, u32, &[u8]) -> ControlFlow<B>,
 ) -> ControlFlow<B> {
     // The common record is one object: it is parsed once and handed over. Anything else is checked whole first, because
     // a record that fails at its end must be taken line by line from its start.
@@ -83,31 +76,35 @@ pub fn decode<'a, B>(
         Ok(text) => {
             let mut input = Deserializer::from_str(text);
             match (ObjectSeed { names, fields: &mut *fields }).deserialize(&mut input).map(|()| input.end().is_ok()) {
-                Ok(true) => return each(fields, 0, data),
-                Ok(false) if objects(names, text) => {
-                    let mut number = 0;
-                    return run_objects(names, text, fields, &mut number, &mut each);
-                }
+                Ok(true) => return each(Ok(fields), next(number), data),
+                Ok(false) if objects(names, text) => return run_objects(names, text, fields, number, &mut each),
                 _ => Malformed::NotObjects,
             }
         }
         Err(_) => Malformed::NotUtf8,
     };
-    by_line(names, data, fields, problem, each, bad)
+    by_line(names, data, fields, problem, number, each)
+}
+
+/// The number of the sub-record in hand.
+fn next(number: &mut u32) -> u32 {
+    let this = *number;
+    *number += 1;
+    this
 }
 
 /// Whether the text is JSON objects and nothing else.
 fn objects(names: &FieldNames, text: &str) -> bool {
-    let mut input = Deserializer::from_str(text);
     let mut fields = Fields::of(names);
-    loop {
-        if (ObjectSeed { names, fields: &mut fields }).deserialize(&mut input).is_err() {
-            return false;
-        }
-        if input.end().is_ok() {
-            return true;
+    let mut found = false;
+    // Each is parsed by itself: a parser over all of the text counts its lines anew whenever it meets what it must not.
+    for raw in Deserializer::from_str(text).into_iter::<&RawValue>() {
+        found = raw.and_then(|raw| parse_object(names, raw.get(), &mut fields)).is_ok();
+        if !found {
+            break;
         }
     }
+    found
 }
 
 /// Hands over the objects of a text that is known to hold nothing else.
@@ -116,12 +113,11 @@ fn run_objects<'a, B>(
     text: &'a str,
     fields: &mut Fields<'a>,
     number: &mut u32,
-    each: &mut impl FnMut(&Fields<'a>, u32, &'a [u8]) -> ControlFlow<B>,
+    each: &mut impl FnMut(Result<&Fields<'a>, Malformed>, u32, &[u8]) -> ControlFlow<B>,
 ) -> ControlFlow<B> {
     for raw in Deserializer::from_str(text).into_iter::<&RawValue>().map_while(Result::ok) {
         if parse_object(names, raw.get(), fields).is_ok() {
-            each(fields, *number, raw.get().as_bytes())?;
-            *number += 1;
+            each(Ok(fields), next(number), raw.get().as_bytes())?;
         }
     }
     ControlFlow::Continue(())
@@ -132,8 +128,8 @@ fn by_line<'a, B>(
     data: &'a [u8],
     fields: &mut Fields<'a>,
     problem: Malformed,
-    mut each: impl FnMut(&Fields<'a>, u32, &'a [u8]) -> ControlFlow<B>,
-    mut bad: impl FnMut(Malformed, u32, &'a [u8]),
+    number: &mut u32,
+    mut each: impl FnMut(Result<&Fields<'a>, Malformed>, u32, &[u8]) -> ControlFlow<B>,
 ) -> ControlFlow<B> {
     let trimmed = |line: &'a [u8]| line.trim_ascii();
     let parse = |line: &'a [u8]| match std::str::from_utf8(line) {
@@ -143,21 +139,15 @@ fn by_line<'a, B>(
     };
     let lines = || data.split(|byte| *byte == b'\n').map(trimmed).filter(|line| !line.is_empty());
     if lines().next().is_none() {
-        bad(Malformed::Empty, 0, data);
-        return ControlFlow::Continue(());
+        return each(Err(Malformed::Empty), next(number), data);
     }
     if !lines().any(|line| parse(line).is_ok()) {
-        bad(problem, 0, data);
-        return ControlFlow::Continue(());
+        return each(Err(problem), next(number), data);
     }
-    let mut number = 0;
     for line in lines() {
         match parse(line) {
-            Ok(text) => run_objects(names, text, fields, &mut number, &mut each)?,
-            Err(why) => {
-                bad(why, number, line);
-                number += 1;
-            }
+            Ok(text) => run_objects(names, text, fields, number, &mut each)?,
+            Err(why) => each(Err(why), next(number), line)?,
         }
     }
     ControlFlow::Continue(())

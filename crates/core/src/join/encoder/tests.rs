@@ -162,3 +162,42 @@ fn a_record_full_of_dead_letters_costs_its_length() {
     assert_eq!((counts.dead_letters, dead.lines().count(), taken), (30_000, 30_000, 1));
     assert_eq!(objects, []);
 }
+
+#[test]
+fn sub_records_of_an_aggregate_are_numbered_flat_and_a_flag_among_them_is_a_record() {
+    let world = World::new(&definition(PRIORITY, "columns = [\"dish\"]\nprovenance = true"), &[]);
+    let flag = br#"{"freshjoin":"change-flag/1","version":9,"digest":"sha256:00","dish":"flag"}"#;
+    let records = [&b"{\"dish\":\"a\"}\noops"[..], b"", flag].map(Bytes::from_static);
+    let aggregate = crate::record::pack("key", records);
+    let (objects, dead, counts, taken) = world.run(Limits::NONE, KEYS, &[&aggregate, &aggregate[..30]]);
+    let rows: Vec<_> = objects[0].1.lines().skip(1).map(|row| row.split(',').collect::<Vec<_>>()).collect();
+    assert_eq!(rows.iter().map(|row| (row[0], row[4])).collect::<Vec<_>>(), [("a", "0"), ("flag", "3")]);
+    let letters: Vec<serde_json::Value> = dead.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let places = letters.iter().map(|letter| (letter["sequence"].as_str().unwrap(), letter["sub_sequence"].as_u64()));
+    assert_eq!(places.collect::<Vec<_>>(), [("0", Some(1)), ("0", Some(2)), ("1", Some(0))]);
+    assert_eq!(letters[0]["data"], "b29wcw==");
+    assert_eq!(letters[1]["data"], "");
+    assert_eq!(letters[2]["data"], base64_simd::STANDARD.encode_to_string(&aggregate[..30]));
+    assert_eq!((counts.unmatched, counts.dead_letters, counts.flags, taken), (2, 3, 0, 2));
+}
+
+#[test]
+fn dead_letters_fill_a_range_as_rows_do() {
+    let world = World::new(&definition(PRIORITY, "columns = [\"dish\"]"), &[]);
+    let limits = Limits { bytes: 1000, ..Limits::NONE };
+    let (_, dead, _, taken) = world.run(limits, KEYS, &[&b"oops"[..]; 100]);
+    assert!((1000..1200).contains(&dead.len()) && (2..10).contains(&taken), "{taken} of {} bytes", dead.len());
+}
+
+#[test]
+fn a_record_of_too_many_sub_records_is_one_dead_letter_whole() {
+    let world = World::new(&definition(PRIORITY, "columns = [\"dish\"]"), &[]);
+    let most = usize::try_from(MAX_SUB_RECORDS).unwrap();
+    let data = b"{}".repeat(most + 1);
+    let (objects, dead, counts, taken) = world.run(Limits::NONE, KEYS, &[b"{}", &data, &data[2..]]);
+    assert_eq!((counts.dead_letters, counts.unmatched, taken), (1, 1 + u64::from(MAX_SUB_RECORDS), 3));
+    assert_eq!(objects[0].1.lines().count(), 1 + 1 + most);
+    let letter: serde_json::Value = serde_json::from_str(&dead).unwrap();
+    assert_eq!((&letter["sequence"], &letter["sub_sequence"]), (&"1".into(), &0.into()));
+    assert_eq!(letter["data"], base64_simd::STANDARD.encode_to_string(&data));
+}

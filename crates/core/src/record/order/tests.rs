@@ -8,20 +8,15 @@ use super::*;
 fn decoded(data: &[u8]) -> Vec<(u32, Result<String, Malformed>, String)> {
     let mut names = FieldNames::default();
     let slot = names.slot("a");
-    let (mut fields, out) = (Fields::of(&names), std::cell::RefCell::new(Vec::new()));
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let flow: ControlFlow<()> = decode(
-        &names,
-        data,
-        &mut fields,
-        |fields, number, bytes| {
-            out.borrow_mut().push((number, Ok(fields.get(slot).unwrap_or("-").into()), text(bytes)));
-            ControlFlow::Continue(())
-        },
-        |why, number, bytes| out.borrow_mut().push((number, Err(why), text(bytes))),
-    );
+    let (mut fields, mut number, mut out) = (Fields::of(&names), 0, Vec::new());
+    let flow: ControlFlow<()> = decode(&names, data, &mut fields, &mut number, |content, number, bytes| {
+        let value = content.map(|fields| fields.get(slot).unwrap_or("-").to_owned());
+        out.push((number, value, String::from_utf8_lossy(bytes).into_owned()));
+        ControlFlow::Continue(())
+    });
     assert!(flow.is_continue());
-    out.into_inner()
+    assert_eq!(usize::try_from(number).unwrap(), out.len());
+    out
 }
 
 fn values(data: &[u8]) -> Vec<Result<String, Malformed>> {
