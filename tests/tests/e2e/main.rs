@@ -22,6 +22,7 @@ mod start;
 mod table;
 mod walkthrough;
 mod world;
+mod wrapped;
 mod zombie;
 
 use std::sync::Arc;
@@ -41,6 +42,7 @@ fn main() {
         join::trials(&servers),
         objects::trials(&servers),
         records::trials(&servers),
+        wrapped::trials(&servers),
         faults::trials(&servers),
         kill::trials(&servers),
         zombie::trials(&servers),
