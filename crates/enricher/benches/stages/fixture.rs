@@ -35,6 +35,10 @@ on = {{ dish = "item" }}
 columns = ["cost", "price", "priority", "customer_id", "item"]
 partition_by = ["item", "priority"]
 format = "{format}"
+[output.types] # of Parquet
+cost = "int64"
+price = "int64"
+customer_id = "int64"
 "#
     )
 }
