@@ -327,7 +327,7 @@ fn a_group_of_other_rows_than_declared_is_refused() {
         let mut reader = Reader::new(content.clone(), u64::MAX).unwrap();
         reader.next().unwrap();
         reader.left = rows - 1;
-        let error = std::iter::repeat_with(|| reader.next()).find_map(Result::err).unwrap().to_string();
+        let error = std::iter::repeat_with(|| reader.next()).take(9).find_map(Result::err).unwrap().to_string();
         assert!(error.contains(problem), "{error}");
     }
 }
