@@ -123,9 +123,6 @@ fn declared(metadata: &ParquetMetaData) -> Result<u64, ContentError> {
                 count(figure)?;
             }
         }
-        if group.num_columns() != metadata.file_metadata().schema_descr().num_columns() {
-            return Err(ParquetError::General("a row group lacks columns of the schema".into()).into());
-        }
     }
     if rows != count(metadata.file_metadata().num_rows())? {
         return Err(ParquetError::General("the row groups have other rows than the file".into()).into());

@@ -332,6 +332,28 @@ fn a_group_of_other_rows_than_declared_is_refused() {
     }
 }
 
+#[test]
+fn a_footer_that_lacks_a_row_group_is_refused() {
+    let group = || vec![column::<Int32Type>(vec![7; 3], &[], &[])];
+    let properties = WriterProperties::default();
+    let content = file_with(properties, "message m { required int32 a; }", &[group(), group()]);
+    let metadata = SerializedFileReader::new(content).unwrap().metadata().clone();
+    assert!(declared(&metadata).is_ok());
+    let mut builder = metadata.into_builder();
+    let first = builder.take_row_groups().swap_remove(0);
+    let error = declared(&builder.add_row_group(first).build()).unwrap_err().to_string();
+    assert!(error.contains("other rows than the file"), "{error}");
+}
+
+#[test]
+fn a_column_has_no_more_entries_than_the_bound_has_bytes() {
+    // Rows without a value are two bytes each, and a page of a billion nulls is a few.
+    let content = file("message m { optional int32 a; }", vec![column::<Int32Type>(vec![], &[0; 1000], &[])]);
+    assert!(read_within(content.clone(), 3000).is_ok());
+    let error = read_within(content, 999).unwrap_err().to_string();
+    assert!(error.contains("more values than the bound"), "{error}");
+}
+
 /// Three rows of text, of lists and of numbers, in as few bytes as can be.
 fn small(version: WriterVersion) -> Bytes {
     let schema = "message m { optional binary a (STRING); repeated int32 b; required double c; }";
