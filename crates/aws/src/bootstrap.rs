@@ -103,7 +103,7 @@ impl Function {
     /// DynamoDB.
     #[must_use]
     pub fn tables(&self) -> Arc<dyn Tables> {
-        Arc::new(DynamoTables::new(&self.config))
+        Arc::new(DynamoTables::new(&self.config, self.clock()))
     }
 
     /// The system's clock.

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use aws_config::retry::RetryConfig;
@@ -9,7 +10,10 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
 use bytes::Bytes;
 use freshjoin_core::location::Location;
-use freshjoin_core::ports::{ETag, ObjectStore, Precondition, PutEntry, PutOutcome, Segment, Stores, Stream, Tables};
+use freshjoin_core::memory::MemoryClock;
+use freshjoin_core::ports::{
+    Clock, ETag, ObjectStore, Precondition, PutEntry, PutOutcome, RawRow, Segment, Stores, Stream, Tables,
+};
 use freshjoin_core::settings::StreamName;
 
 use crate::{DynamoTables, KinesisStream, S3Stores};
@@ -204,7 +208,7 @@ async fn a_scan_goes_on_exactly_where_its_page_ended() {
     let page = r#"{"Items":[{"n":{"N":"12345678901234567890123456789012345678"},"b":{"B":"AQI="}}],
         "LastEvaluatedKey":{"b":{"B":"AQI="},"n":{"N":"1.10"}}}"#;
     let service = service([page, r#"{"Items":[]}"#].map(|body| answer(200, "", body)).into());
-    let tables = DynamoTables::new(&service.config);
+    let tables = DynamoTables::new(&service.config, Arc::new(MemoryClock::default()));
     let segment = Segment { index: 1, of: 4 };
     let page = tables.scan("T", segment, None).await.unwrap();
     assert_eq!(page.rows[0].get(), r#"{"b":"AQI=","n":12345678901234567890123456789012345678}"#);
@@ -213,4 +217,70 @@ async fn a_scan_goes_on_exactly_where_its_page_ended() {
     let requests = service.requests.join().unwrap();
     assert!(requests[0].contains("\"ConsistentRead\":true") && requests[0].contains("\"TotalSegments\":4"));
     assert!(requests[1].contains(r#"{"B":"AQI="}"#) && requests[1].contains(r#"{"N":"1.10"}"#), "{}", requests[1]);
+}
+
+const DESCRIBED: &str = r#"{"Table":{"KeySchema":[{"AttributeName":"n","KeyType":"HASH"}],
+    "AttributeDefinitions":[{"AttributeName":"other","AttributeType":"S"},{"AttributeName":"n","AttributeType":"N"}]}}"#;
+
+fn keys(keys: &[&str]) -> Vec<RawRow> {
+    keys.iter().map(|key| serde_json::from_str(key).unwrap()).collect()
+}
+
+/// What the rows of three keys come to, and what was asked, where the table's description is followed by these answers.
+async fn rows(answers: &[&str]) -> (Result<Vec<Option<String>>, String>, Vec<String>, i64) {
+    let all = [&[DESCRIBED], answers].concat();
+    let service = service(all.into_iter().map(|body| answer(200, "", body)).collect());
+    let clock = MemoryClock::default();
+    let tables = DynamoTables::new(&service.config, Arc::new(clock.clone()));
+    let keys = keys(&[r#"{"n":1}"#, r#"{"n":2}"#, r#"{"n":1.0}"#]);
+    let found = tables.rows("T", &keys).await.map_err(|error| error.to_string());
+    let found = found.map(|rows| rows.into_iter().map(|row| row.map(|row| row.get().to_owned())).collect());
+    (found, service.requests.join().unwrap(), clock.now().millis())
+}
+
+#[tokio::test]
+async fn keys_that_were_put_off_are_asked_for_again() {
+    let (nothing, one, two) = (
+        r#"{"Responses":{},"UnprocessedKeys":{"T":{"ConsistentRead":true,"Keys":[{"n":{"N":"1"}},{"n":{"N":"2"}}]}}}"#,
+        r#"{"Responses":{"T":[{"n":{"N":"1"},"x":{"S":"a"}}]},"UnprocessedKeys":{"T":{"Keys":[{"n":{"N":"2"}}]}}}"#,
+        r#"{"Responses":{"T":[]},"UnprocessedKeys":{}}"#,
+    );
+    let (found, requests, waited) = rows(&[nothing, nothing, one, two]).await;
+    let row = Some(r#"{"n":1,"x":"a"}"#.to_owned());
+    assert_eq!(found.unwrap(), [row.clone(), None, row]);
+    assert_eq!((requests.len(), waited), (5, 100 + 200), "no pause where something came");
+    assert!(requests[1..].iter().all(|request| request.contains("\"ConsistentRead\":true")), "{}", requests[3]);
+    // Two spellings of one key are one.
+    assert!(requests[1].contains(r#""N":"2""#) && !requests[1].contains("1.0"), "{}", requests[1]);
+    assert!(requests[4].contains(r#""N":"2""#) && !requests[4].contains(r#""N":"1""#), "{}", requests[4]);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_clean_is_never_a_missing_row() {
+    let put_off = r#"{"Responses":{"T":[]},"UnprocessedKeys":{"T":{"Keys":[{"n":{"N":"1"}},{"n":{"N":"2"}}]}}}"#;
+    for (answers, reason) in [
+        (vec![put_off; 9], "2 keys stayed unprocessed"),
+        (vec![r#"{"Responses":{"T":[{"n":{"N":"3"}}]}}"#], "a row that was not asked for"),
+        (vec![r#"{"Responses":{"T":[{"m":{"N":"3"}}]}}"#], "not made of n"),
+        (vec!["{}"], "silent on the table"),
+    ] {
+        let (found, ..) = rows(&answers).await;
+        let error = found.unwrap_err();
+        assert!(error.contains("BatchGetItem of table T") && error.contains(reason), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn rows_that_are_much_are_answered_in_parts() {
+    let ids = |from: usize, to: usize| (from..to).map(|n| format!(r#"{{"n":{n}}}"#)).collect::<Vec<_>>();
+    let large = "x".repeat(100_000);
+    let items: Vec<String> = (0..100).map(|n| format!(r#"{{"n":{{"N":"{n}"}},"x":{{"S":"{large}"}}}}"#)).collect();
+    let body = format!(r#"{{"Responses":{{"T":[{}]}}}}"#, items.join(","));
+    let service = service([DESCRIBED, &body].map(|body| answer(200, "", body)).into());
+    let tables = DynamoTables::new(&service.config, Arc::new(MemoryClock::default()));
+    let ids = ids(0, 250);
+    let keys = keys(&ids.iter().map(String::as_str).collect::<Vec<_>>());
+    let rows = tables.rows("T", &keys).await.unwrap();
+    assert_eq!((rows.len(), rows.iter().flatten().count()), (100, 100));
+    assert_eq!(service.requests.join().unwrap().len(), 2);
 }

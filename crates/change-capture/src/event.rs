@@ -19,17 +19,6 @@ pub enum EventError {
     /// The record's source is no table's stream.
     #[error("{0:?} is not the ARN of a DynamoDB stream; change-capture takes no other events")]
     Source(String),
-    /// The stream does not carry the rows.
-    #[error(
-        "the stream of table {table} has view type {view}, which lacks the new row; \
-         enable it with StreamViewType NEW_IMAGE or NEW_AND_OLD_IMAGES"
-    )]
-    View {
-        /// The table's name.
-        table: String,
-        /// What the event says.
-        view: String,
-    },
     /// A record lacks something or has a wrong value.
     #[error("record {sequence} of table {table}: {reason}")]
     Record {
@@ -59,6 +48,8 @@ pub(crate) struct Captured {
     /// The stream's ARN.
     pub(crate) source: String,
     pub(crate) change: RowChange,
+    /// Whether the record tells only that the row was written: `change.row` is unknown until the table is read.
+    pub(crate) unread: bool,
 }
 
 #[derive(Deserialize)]
@@ -102,9 +93,6 @@ fn capture(record: WireRecord<'_>) -> Result<Captured, EventError> {
     let (table, label) = (table.to_owned(), label.to_owned());
     let WireChange { approximate_creation_date_time, keys, new_image, sequence_number, stream_view_type } =
         record.dynamodb;
-    if let Some(view) = stream_view_type.as_deref().filter(|view| matches!(*view, "KEYS_ONLY" | "OLD_IMAGE")) {
-        return Err(EventError::View { table, view: view.into() });
-    }
     let wrong = |reason: &str| EventError::Record {
         table: table.clone(),
         sequence: sequence_number.clone(),
@@ -121,14 +109,16 @@ fn capture(record: WireRecord<'_>) -> Result<Captured, EventError> {
         })
     };
     let keys = keys.filter(|keys| !keys.is_empty()).ok_or_else(|| wrong("dynamodb.Keys is missing"))?;
-    let row = match record.name.as_str() {
-        "INSERT" | "MODIFY" => {
-            let view = stream_view_type.unwrap_or_else(|| "unknown".into());
-            let image = new_image.ok_or_else(|| EventError::View { table: table.clone(), view })?;
-            Some(json(&image)?)
-        }
+    let (row, unread) = match (record.name.as_str(), new_image) {
+        ("INSERT" | "MODIFY", Some(image)) => (Some(json(&image)?), false),
+        ("INSERT" | "MODIFY", None) => match stream_view_type.as_deref() {
+            Some("NEW_IMAGE" | "NEW_AND_OLD_IMAGES") => {
+                return Err(wrong("dynamodb.NewImage is missing, which the stream's view type has"));
+            }
+            _ => (None, true),
+        },
         // Deletes by time to live come as this too.
-        "REMOVE" => None,
+        ("REMOVE", _) => (None, false),
         _ => return Err(wrong("eventName is none of INSERT, MODIFY, REMOVE")),
     };
     let at = approximate_creation_date_time
@@ -137,7 +127,7 @@ fn capture(record: WireRecord<'_>) -> Result<Captured, EventError> {
     let key = json(&keys)?;
     let sequence = SequenceNumber::from(sequence_number.as_str());
     let change = RowChange { key, row, label, sequence, at, table };
-    Ok(Captured { source: record.source, change })
+    Ok(Captured { source: record.source, change, unread })
 }
 
 /// Of `arn:<partition>:dynamodb:<region>:<account>:table/<name>/stream/<label>`.

@@ -9,7 +9,7 @@ use freshjoin_core::settings::{CaptureSettings, STATE};
 fn main() -> ExitCode {
     bootstrap::main(CaptureSettings::read, async |settings, aws| {
         let direct = settings.direct_flags.map(|stream| aws.stream(&stream));
-        let capture = ChangeCapture::new(aws.store(STATE, &settings.state)?, aws.clock(), direct);
+        let capture = ChangeCapture::new(aws.store(STATE, &settings.state)?, aws.tables(), aws.clock(), direct);
         aws.serve(async |event, deadline| handle(event, &capture, deadline).await).await
     })
 }

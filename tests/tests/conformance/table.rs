@@ -15,7 +15,7 @@ use freshjoin_core::memory::{MemoryClock, MemoryTables};
 use freshjoin_local::table::{EmbeddedTable, EmbeddedTables};
 use freshjoin_tests::fixture::sdk_config;
 use freshjoin_tests::harness;
-use freshjoin_tests::suite::table::{Filling, World, cases};
+use freshjoin_tests::suite::table::{Filling, Kind, World, cases};
 use libtest_mimic::Trial;
 use serde_dynamo::Item;
 use serde_json::Value;
@@ -42,7 +42,7 @@ pub(crate) fn trials(servers: &Arc<Servers>) -> Vec<Trial> {
         trials.push(harness::case(format!("table::dynamodb::{}", case.name), move || async move {
             let config = sdk_config(&servers.moto().url()).await;
             let filling = Arc::new(OfDynamo(Client::new(&config)));
-            (case.run)(World { tables: Arc::new(DynamoTables::new(&config)), filling }).await;
+            (case.run)(World { tables: Arc::new(DynamoTables::new(&config, Arc::new(SystemClock))), filling }).await;
         }));
     }
     trials
@@ -57,8 +57,8 @@ struct Memory(Arc<MemoryTables>);
 
 #[async_trait]
 impl Filling for Memory {
-    async fn create(&self, table: &str, partition: &str, sort: &str) {
-        self.0.create(table, &[partition, sort]);
+    async fn create(&self, table: &str, key: &[(&str, Kind)]) {
+        self.0.create(table, &key.iter().map(|(name, _)| *name).collect::<Vec<_>>());
     }
 
     async fn put(&self, table: &str, rows: Vec<Value>) {
@@ -74,15 +74,22 @@ struct Embedded(BTreeMap<&'static str, Arc<EmbeddedTable>>);
 
 impl Default for Embedded {
     fn default() -> Self {
-        let keys = |name| if name == "Keys" { ["zz", "aa"] } else { ["item", "price"] };
-        let table = |name| (name, Arc::new(EmbeddedTable::new(name, &keys(name), Arc::new(SystemClock))));
-        Self(["Keys", "Empty", "Parts", "Large", "Types", "Digits"].map(table).into())
+        let key = |name| match name {
+            "Keys" => vec!["zz", "aa"],
+            "Numbers" => vec!["n"],
+            "Binaries" => vec!["id", "item"],
+            _ => vec!["item", "price"],
+        };
+        let table = |name| (name, Arc::new(EmbeddedTable::new(name, &key(name), Arc::new(SystemClock))));
+        let names =
+            ["Keys", "Empty", "Parts", "Large", "Types", "Digits", "Rows", "Both", "Numbers", "Binaries", "Faulty"];
+        Self(names.map(table).into())
     }
 }
 
 #[async_trait]
 impl Filling for Embedded {
-    async fn create(&self, table: &str, _: &str, _: &str) {
+    async fn create(&self, table: &str, _: &[(&str, Kind)]) {
         assert!(self.0.contains_key(table), "give the embedded stack table {table} too");
     }
 
@@ -98,16 +105,19 @@ struct OfDynamo(Client);
 
 #[async_trait]
 impl Filling for OfDynamo {
-    async fn create(&self, table: &str, partition: &str, sort: &str) {
+    async fn create(&self, table: &str, key: &[(&str, Kind)]) {
         let mut request = self.0.create_table().table_name(table).billing_mode(BillingMode::PayPerRequest);
-        for (name, kind, role) in
-            [(partition, ScalarAttributeType::S, KeyType::Hash), (sort, ScalarAttributeType::N, KeyType::Range)]
-        {
+        for ((name, kind), role) in key.iter().zip([KeyType::Hash, KeyType::Range]) {
+            let kind = match kind {
+                Kind::S => ScalarAttributeType::S,
+                Kind::N => ScalarAttributeType::N,
+                Kind::B => ScalarAttributeType::B,
+            };
             request = request
                 .attribute_definitions(
-                    AttributeDefinition::builder().attribute_name(name).attribute_type(kind).build().unwrap(),
+                    AttributeDefinition::builder().attribute_name(*name).attribute_type(kind).build().unwrap(),
                 )
-                .key_schema(KeySchemaElement::builder().attribute_name(name).key_type(role).build().unwrap());
+                .key_schema(KeySchemaElement::builder().attribute_name(*name).key_type(role).build().unwrap());
         }
         request.send().await.unwrap();
     }

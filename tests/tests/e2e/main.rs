@@ -20,6 +20,7 @@ mod redeploy;
 mod reshard;
 mod start;
 mod table;
+mod views;
 mod walkthrough;
 mod world;
 mod wrapped;
@@ -37,6 +38,7 @@ fn main() {
     let trials = [
         walkthrough::trials(&servers),
         capture::trials(&servers),
+        views::trials(&servers),
         flags::trials(&servers),
         log::trials(&servers),
         join::trials(&servers),

@@ -20,7 +20,7 @@ use freshjoin_local::runtime_api::Environment;
 use freshjoin_tests::fixture::{call, sdk_config};
 use serde_json::{Value, json};
 
-/// A table with the key (item, price) and a stream of new and old images.
+/// A table with the key (item, price) and a stream.
 #[derive(Debug)]
 pub(crate) struct Table {
     client: Client,
@@ -28,12 +28,9 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    pub(crate) async fn create(endpoint: &str, name: &str) -> Self {
+    pub(crate) async fn create(endpoint: &str, name: &str, view: StreamViewType) -> Self {
         let client = Client::new(&sdk_config(endpoint).await);
-        let specification = StreamSpecification::builder()
-            .stream_enabled(true)
-            .stream_view_type(StreamViewType::NewAndOldImages)
-            .build();
+        let specification = StreamSpecification::builder().stream_enabled(true).stream_view_type(view).build();
         let mut request = client.create_table().table_name(name).billing_mode(BillingMode::PayPerRequest);
         for (attribute, kind, role) in
             [("item", ScalarAttributeType::S, KeyType::Hash), ("price", ScalarAttributeType::N, KeyType::Range)]
@@ -47,6 +44,12 @@ impl Table {
         let stream =
             Arc::new(TableStream { endpoint: endpoint.into(), name: name.into(), arn, from: Mutex::default() });
         Self { client, stream }
+    }
+
+    /// Deletes it, and makes another, empty one under its name.
+    pub(crate) async fn recreate(&mut self, view: StreamViewType) {
+        self.client.delete_table().table_name(self.name()).send().await.unwrap();
+        *self = Self::create(&self.stream.endpoint, self.name(), view).await;
     }
 
     pub(crate) fn name(&self) -> &str {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
+use aws_sdk_dynamodb::types::StreamViewType;
 use aws_sdk_kinesis::Client as KinesisClient;
 use aws_sdk_s3::Client as S3Client;
 use base64::Engine as _;
@@ -133,7 +134,12 @@ pub(crate) struct World {
 impl World {
     /// A world whose table holds [`ROWS`] and whose stream has four shards.
     pub(crate) async fn new(servers: &Servers) -> Self {
-        let world = Self::empty(servers, SHARDS).await;
+        Self::viewed(servers, StreamViewType::NewAndOldImages).await
+    }
+
+    /// The same with a table's stream that carries this.
+    pub(crate) async fn viewed(servers: &Servers, view: StreamViewType) -> Self {
+        let world = Self::create(servers, SHARDS, view).await;
         for (item, priority) in ROWS {
             world.table.put(item, 100, priority).await;
         }
@@ -144,13 +150,17 @@ impl World {
 
     /// A world with an empty table, whose mapping starts at the trim horizon.
     pub(crate) async fn empty(servers: &Servers, shards: usize) -> Self {
+        Self::create(servers, shards, StreamViewType::NewAndOldImages).await
+    }
+
+    async fn create(servers: &Servers, shards: usize, view: StreamViewType) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(1);
         let id = COUNT.fetch_add(1, Ordering::Relaxed);
         let (bucket, stream_name) = (format!("world-{id}"), format!("orders-{id}"));
         let kinesis_config = sdk_config(&servers.kinesis()).await;
         let (stores, state) = create_bucket(&servers.s3(), &bucket).await;
         let kinesis = KinesisClient::new(&kinesis_config);
-        let table = Table::create(&servers.dynamodb(), &format!("ProductPriority{id}")).await;
+        let table = Table::create(&servers.dynamodb(), &format!("ProductPriority{id}"), view).await;
         let world = Self {
             id,
             stream: Arc::new(KinesisStream::new(&kinesis_config, &stream_name)),

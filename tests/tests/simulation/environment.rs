@@ -103,11 +103,12 @@ impl Environment {
         let gate = Gate::new(world.weather.over(name.clone()));
         let clock = Arc::new(world.clock.clone());
         let state = Arc::new(world.state.through(&gate));
+        let tables = Arc::new(world.tables.through(&gate));
         let stream = Arc::new(world.stream.through(&gate));
         let deps = match function {
             Function::Capture => {
                 let direct = deployment.direct.then_some(stream as Arc<dyn Stream>);
-                Deps::Capture(Arc::new(ChangeCapture::new(state, clock, direct)))
+                Deps::Capture(Arc::new(ChangeCapture::new(state, tables, clock, direct)))
             }
             Function::Inject => Deps::Inject(Arc::new(FlagInjector::new(InjectorDeps {
                 state: state_location(),
@@ -123,7 +124,7 @@ impl Environment {
                 let deps = ConsumerDeps {
                     state,
                     stores: Arc::new(world.stores.through(&gate)),
-                    tables: Arc::new(world.tables.through(&gate)),
+                    tables,
                     stream,
                     clock,
                     observer: Arc::new(world.reports.clone()),

@@ -32,10 +32,9 @@ pub fn kinesis<'a>(shard: &str, records: impl Iterator<Item = Record<'a>>) -> St
     json!({ "Records": records }).to_string()
 }
 
-/// One change of a table, as its stream carries it. The row is `None` where it was deleted.
+/// One change of a table, as its stream of a view type carries it. The row is `None` where it was deleted.
 pub fn change(
-    table: &str,
-    label: &str,
+    (table, label, view): (&str, &str, &str),
     sequence: &str,
     key: &Value,
     row: Option<&Value>,
@@ -50,11 +49,11 @@ pub fn change(
             "ApproximateCreationDateTime": seconds(millis),
             "Keys": attributes(key),
             "SequenceNumber": sequence,
-            "StreamViewType": "NEW_AND_OLD_IMAGES",
+            "StreamViewType": view,
         },
         "eventSourceARN": format!("arn:aws:dynamodb:us-east-1:123456789012:table/{table}/stream/{label}"),
     });
-    if let Some(row) = row {
+    if let Some(row) = row.filter(|_| view.starts_with("NEW_")) {
         record["dynamodb"]["NewImage"] = attributes(row);
     }
     if ttl {

@@ -160,7 +160,7 @@ impl Faults for Sky {
 impl State {
     fn draw(&mut self, call: &Call<'_>) -> Fault {
         let Self { rng, rates, clock, .. } = self;
-        if rng.chance(100) && matches!(call.operation, "LIST" | "Scan" | "GetRecords") {
+        if rng.chance(100) && matches!(call.operation, "LIST" | "Scan" | "BatchGetItem" | "GetRecords") {
             return Fault::Short(rng.below(4));
         }
         if self.calm {

@@ -114,7 +114,7 @@ impl Run {
             limits: limits(&mut rng),
             direct: rng.chance(400),
         };
-        trace.note(format_args!("{rates:?} {deployment:?}"));
+        trace.note(format_args!("{rates:?} {deployment:?} {:?}", references.views));
         Self {
             references,
             orders: Orders::default(),

@@ -18,6 +18,8 @@ const LEVELS: [&str; 5] = ["low", "medium", "high", "very high", "a=b/c"];
 pub const STREAM_SHARDS: usize = 2;
 /// The label of the tables' streams.
 const LABEL: &str = "2026-01-01T00:00:00.000";
+/// What the tables' streams may carry.
+const VIEWS: [&str; 2] = ["NEW_AND_OLD_IMAGES", "KEYS_ONLY"];
 
 /// One record of a table's change stream.
 #[derive(Clone, Debug)]
@@ -34,6 +36,8 @@ pub struct References {
     /// By table and shard; an item stays in one shard.
     pub streams: BTreeMap<(&'static str, usize), Vec<Change>>,
     sequence: u64,
+    /// Of each table's stream.
+    pub views: BTreeMap<&'static str, &'static str>,
 }
 
 impl References {
@@ -47,7 +51,8 @@ impl References {
             streams.insert((CUSTOMERS, shard), Vec::new());
         }
         // Numbers that gain a digit on the way.
-        let mut references = Self { tables: tables.clone(), clock: clock.clone(), streams, sequence: 99_990 };
+        let views = [PRIORITIES, CUSTOMERS].map(|table| (table, *rng.pick(&VIEWS))).into();
+        let mut references = Self { tables: tables.clone(), clock: clock.clone(), streams, sequence: 99_990, views };
         for _ in 0..rng.below(12) {
             let (table, key, row) = references.draw(rng);
             references.write(table, &key, row.as_ref());
@@ -65,7 +70,8 @@ impl References {
             let sequence = self.sequence.to_string();
             let millis = self.clock.now().millis();
             let ttl = row.is_none() && rng.chance(500);
-            let event = events::change(table, LABEL, &sequence, &key, row.as_ref(), millis, ttl);
+            let stream = (table, LABEL, self.views[table]);
+            let event = events::change(stream, &sequence, &key, row.as_ref(), millis, ttl);
             let text = key[if table == PRIORITIES { "item" } else { "customer" }].to_string();
             let shard = text.bytes().map(usize::from).sum::<usize>() % STREAM_SHARDS;
             told.push_str(&format!(" {table}/{shard} {sequence} {key} → {}", row.unwrap_or_default()));

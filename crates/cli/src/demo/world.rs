@@ -72,7 +72,9 @@ impl World {
         let bucket = stores.open(&state)?;
 
         let (told, notices) = NotifyingStore::new(bucket.clone(), BUCKET, "", clock.clone());
-        let capture = ChangeCapture::new(Arc::new(told), clock.clone(), Some(tap.clone() as Arc<dyn Stream>));
+        let tables = Arc::new(EmbeddedTables::new([table.clone()]));
+        let direct = Some(tap.clone() as Arc<dyn Stream>);
+        let capture = ChangeCapture::new(Arc::new(told), tables.clone(), clock.clone(), direct);
         let capture = Mapping::new(
             table.changes(),
             EventShape::DynamoDb,
@@ -99,7 +101,7 @@ impl World {
         let deps = ConsumerDeps {
             state: Arc::new(SplitStore::new(bucket, "dead-letters/", dead_letters)),
             stores,
-            tables: Arc::new(EmbeddedTables::new([table.clone()])),
+            tables,
             stream: stream.clone(),
             clock: clock.clone(),
             observer: watch.clone(),

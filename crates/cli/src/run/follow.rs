@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use freshjoin_change_capture::ChangeCapture;
 use freshjoin_clock::SystemClock;
 use freshjoin_core::ports::{Clock, ObjectStore, Stream};
-use freshjoin_local::table::{read_rows, synchronize};
+use freshjoin_local::table::{EmbeddedTables, read_rows, synchronize};
 use freshjoin_local::{EmbeddedStream, EventShape, Mapping, MappingSettings};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -33,7 +33,8 @@ pub(super) fn follow(
     stop: &watch::Receiver<bool>,
 ) -> JoinSet<()> {
     let clock = Arc::new(SystemClock);
-    let capture = Arc::new(ChangeCapture::new(state, clock.clone(), Some(stream as Arc<dyn Stream>)));
+    let tables = Arc::new(EmbeddedTables::new(mirrors.iter().map(|mirror| mirror.table.clone())));
+    let capture = Arc::new(ChangeCapture::new(state, tables, clock.clone(), Some(stream as Arc<dyn Stream>)));
     let mut tasks = JoinSet::new();
     for mirror in mirrors {
         let changes = mirror.table.changes();

@@ -15,7 +15,7 @@ use super::{MemoryClock, give_way, lock};
 #[derive(Clone, Copy, Debug)]
 pub struct Call<'a> {
     /// `GET`, `PUT`, `LIST` on a store; `DescribeStream`, `ListShards`, `GetRecords`, `PutRecords` on a stream;
-    /// `DescribeTable`, `Scan` on a table.
+    /// `DescribeTable`, `Scan`, `BatchGetItem` on a table.
     pub operation: &'static str,
     /// The key or prefix with its bucket, the shard, the stream or the table.
     pub key: &'a str,
@@ -43,7 +43,7 @@ pub enum Fault {
     /// `PutRecords` refuses the records at these places and takes the others.
     Refuse(Vec<usize>),
     /// A page (of a listing, a shard, a scan) holds at most so many entries, although more follow. A listing has at
-    /// least one, as an empty one would mean its end.
+    /// least one, as an empty one would mean its end; so has the answer for a table's keys.
     Short(usize),
     /// It is never answered, and nothing happens.
     Hang,

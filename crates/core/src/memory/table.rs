@@ -143,6 +143,17 @@ impl Tables for MemoryTables {
         })
         .await
     }
+
+    async fn rows(&self, table: &str, keys: &[RawRow]) -> Result<Vec<Option<RawRow>>, TableError> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.call("BatchGetItem", table, |found, fault| {
+            let most = if let Fault::Short(most) = fault { (*most).max(1) } else { usize::MAX };
+            keys.iter().take(most).map(|key| Ok(found.rows.get(&found.key_of(key.get())?).cloned())).collect()
+        })
+        .await
+    }
 }
 
 #[cfg(test)]

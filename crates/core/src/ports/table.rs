@@ -1,4 +1,5 @@
-//! Reference tables, read whole once (bootstrap) and compared (reconcile).
+//! Reference tables: read whole once (bootstrap) and compared (reconcile), and row by row where a change stream tells of
+//! keys only.
 
 use std::fmt::Debug;
 
@@ -42,7 +43,7 @@ pub struct TableError {
     pub source: BoxError,
 }
 
-/// Tables by name. A scan reads each row as of some moment after the scan's start (strongly consistent reads).
+/// Tables by name. Each row is read as of some moment after the call began (strongly consistent reads).
 #[async_trait]
 pub trait Tables: Send + Sync + Debug {
     /// Names of the primary key's attributes, partition key first.
@@ -56,4 +57,13 @@ pub trait Tables: Send + Sync + Debug {
     /// # Errors
     /// [`TableError`] for anything but a clean answer; the same page may be asked for again.
     async fn scan(&self, table: &str, segment: Segment, from: Option<&str>) -> Result<ScanPage, TableError>;
+
+    /// The rows of these primary keys, in the order of the keys; `None` where the table says clearly that there is no such
+    /// row. A key is a JSON object of the key's attributes and nothing else, as the table's own rows write them; the same
+    /// key may come several times. Answers for the first key at least, and for fewer than all where their rows would be
+    /// too much memory at once: ask again for the rest. Without keys there is no call.
+    ///
+    /// # Errors
+    /// [`TableError`] for anything but a clean answer: also where the table does not exist, or has another key.
+    async fn rows(&self, table: &str, keys: &[RawRow]) -> Result<Vec<Option<RawRow>>, TableError>;
 }

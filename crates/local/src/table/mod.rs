@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use freshjoin_core::ports::{Clock, RawRow, ScanPage, Segment, TableError, Tables};
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 
 use crate::stream::{EmbeddedStream, Placed, Refusal, hash_of};
 use attribute::{Attributes, canonical, image};
@@ -159,6 +159,12 @@ impl EmbeddedTable {
         Ok(placed?)
     }
 
+    fn rows_of(&self, keys: &[RawRow]) -> Result<Vec<Option<RawRow>>, RowError> {
+        let keys = keys.iter().map(|key| self.key_of(&canonical(key)?)).collect::<Result<Vec<_>, _>>()?;
+        let rows = self.lock();
+        keys.iter().map(|key| Ok(rows.get(key).map(to_raw_value).transpose()?)).collect()
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Attributes>> {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -175,7 +181,7 @@ impl EmbeddedTable {
                 more = true;
                 break;
             }
-            page.push(serde_json::value::to_raw_value(row)?);
+            page.push(to_raw_value(row)?);
             last = Some(key.clone());
         }
         Ok(ScanPage { rows: page, next: last.filter(|_| more) })
@@ -214,6 +220,12 @@ impl Tables for EmbeddedTables {
     async fn scan(&self, table: &str, segment: Segment, from: Option<&str>) -> Result<ScanPage, TableError> {
         let page = self.find("Scan", table)?.page(segment, from);
         page.map_err(|error| TableError { operation: "Scan", table: table.into(), source: error.into() })
+    }
+
+    async fn rows(&self, table: &str, keys: &[RawRow]) -> Result<Vec<Option<RawRow>>, TableError> {
+        const OPERATION: &str = "BatchGetItem";
+        let found = self.find(OPERATION, table)?.rows_of(keys);
+        found.map_err(|error| TableError { operation: OPERATION, table: table.into(), source: error.into() })
     }
 }
 
