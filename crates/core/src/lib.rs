@@ -10,6 +10,7 @@ pub mod change;
 pub mod compression;
 pub mod content;
 pub mod deadline;
+mod decimal;
 pub mod encode;
 pub mod join;
 pub mod location;

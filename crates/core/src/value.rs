@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use crate::decimal::Decimal;
+
 /// A string that is no Unicode text: an escape names half a surrogate pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a string with an escape that is no Unicode character")]
@@ -81,42 +83,17 @@ pub fn is_number(text: &str) -> bool {
         && exponent.is_none_or(|e| digits(e.strip_prefix(['+', '-']).unwrap_or(e)))
 }
 
+/// Whether text is a number as JSON writes it: without zeros in front.
+#[must_use]
+pub fn is_json_number(text: &str) -> bool {
+    let unsigned = text.strip_prefix('-').unwrap_or(text).as_bytes();
+    is_number(text) && !matches!(unsigned, [b'0', b'0'..=b'9', ..])
+}
+
 fn append_tagged(tag: u8, bytes: &[u8], out: &mut Vec<u8>) {
     out.push(tag);
     out.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes());
     out.extend_from_slice(bytes);
-}
-
-/// A decimal number taken apart: `0.<digits> × 10^exponent`, digits without zeros at either end.
-struct Decimal {
-    negative: bool,
-    digits: Vec<u8>,
-    exponent: i64,
-}
-
-impl Decimal {
-    /// `None` where the exponent is beyond 64 bits.
-    fn parse(text: &str) -> Option<Self> {
-        let (negative, text) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
-        let (mantissa, exponent) = match text.split_once(['e', 'E']) {
-            Some((mantissa, exponent)) => {
-                (mantissa, exponent.strip_prefix('+').unwrap_or(exponent).parse::<i64>().ok()?)
-            }
-            None => (text, 0),
-        };
-        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-        let all = whole.bytes().chain(fraction.bytes());
-        let leading = all.clone().take_while(|b| *b == b'0').count();
-        let mut digits: Vec<u8> = all.skip(leading).collect();
-        while digits.last() == Some(&b'0') {
-            digits.pop();
-        }
-        if digits.is_empty() {
-            return Some(Self { negative: false, digits, exponent: 0 });
-        }
-        let point = i64::try_from(whole.len()).ok()?.checked_sub(i64::try_from(leading).ok()?)?;
-        Some(Self { negative, digits, exponent: exponent.checked_add(point)? })
-    }
 }
 
 /// Appends the one form that all spellings of a number share: sign, digits without zeros at either end, exponent.
@@ -157,7 +134,7 @@ mod tests {
         for group in [
             vec!["1", "1.0", "1e0", "10e-1", "0.1E1", "1.000"],
             vec!["100", "1e2", "1E+2", "100.0"],
-            vec!["0", "-0", "0.0", "0e9"],
+            vec!["0", "-0", "0.0", "0e9", "0e99999999999999999999"],
             vec!["-12.5", "-1.25e1"],
             vec!["12345678901234567890123456789012345678", "12345678901234567890123456789012345678.0"],
         ] {
@@ -188,6 +165,10 @@ mod tests {
         }
         for no in ["", "-", ".5", "1.", "1e", "+1", " 1", "1,5", "0x1", "NaN"] {
             assert!(!is_number(no), "{no}");
+        }
+        for (text, json) in [("0", true), ("-0.5", true), ("10", true), ("007", false), ("-01.5", false), ("+1", false)]
+        {
+            assert_eq!(is_json_number(text), json, "{text}");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Why a batch could not be finished.
 
+use crate::encode::EncodeError;
 use crate::location::Location;
 use crate::log::{FloorError, ReadError};
 use crate::pipeline::DefinitionError;
@@ -89,6 +90,9 @@ pub enum ProcessError {
     /// Other environments were in the way each time: deliver again.
     #[error("the cursor of {0} was changed by other environments each time; trying again helps")]
     Contended(String),
+    /// An object could not be made of its rows, which is a bug.
+    #[error(transparent)]
+    Object(#[from] EncodeError),
     /// Serialization failed, which is a bug.
     #[error("a document could not be written: {0}")]
     Encode(#[from] serde_json::Error),

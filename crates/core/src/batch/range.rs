@@ -4,6 +4,7 @@
 //! again gives the same bytes.
 
 use crate::change::{Flag, Version};
+use crate::encode::EncodeError;
 use crate::join::{Encoded, Encoder, Limits, Taken};
 use crate::ports::KeyLimits;
 use crate::record::{FlagFinder, Record, Records};
@@ -175,7 +176,14 @@ pub(super) struct Encoding<'a> {
 
 /// Encodes as many records of a slice as the limits allow, at least one; with how many that were. `None` if a version has
 /// just been forgotten.
-pub(super) async fn encode(engine: &Engine, slice: Slice<'_>, with: Encoding<'_>) -> Option<(Encoded, usize)> {
+///
+/// # Errors
+/// [`EncodeError`] where an object cannot be made of its rows.
+pub(super) async fn encode(
+    engine: &Engine,
+    slice: Slice<'_>,
+    with: Encoding<'_>,
+) -> Result<Option<(Encoded, usize)>, EncodeError> {
     let libraries = engine.libraries().await;
     let mut encoder = Encoder::new(&engine.plan, with.shard, with.keys, with.limits);
     let mut steps = with.steps.iter().peekable();
@@ -185,17 +193,22 @@ pub(super) async fn encode(engine: &Engine, slice: Slice<'_>, with: Encoding<'_>
     for record in slice.iter() {
         while let Some(step) = steps.next_if(|step| sequence::compare(step.from.as_str(), record.sequence).is_le()) {
             version = step.version;
-            references = Some(covering(&libraries, version)?.references());
+            let Some(library) = covering(&libraries, version) else { return Ok(None) };
+            references = Some(library.references());
         }
         if flags.next_if(|place| **place == taken).is_some() {
             if !encoder.has_room() {
                 break;
             }
             encoder.flag();
-        } else if encoder.take(record, references?, version) == Taken::RangeFull {
-            break;
+        } else {
+            let Some(references) = references else { return Ok(None) };
+            if encoder.take(record, references, version) == Taken::RangeFull {
+                break;
+            }
         }
         taken += 1;
     }
-    Some((encoder.finish(), taken))
+    drop(libraries);
+    Ok(Some((encoder.finish()?, taken)))
 }

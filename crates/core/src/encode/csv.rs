@@ -14,7 +14,7 @@ pub(super) fn frame(columns: &[&str]) -> Frame {
         before.push(separator.to_vec());
     }
     header.push(b'\n');
-    Frame { header, before, after: b"\n" }
+    Frame { header, before, after: b"\n", parquet: None }
 }
 
 pub(super) fn append(raw: &str, out: &mut Vec<u8>) -> Result<(), NotText> {

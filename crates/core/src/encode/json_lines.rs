@@ -9,7 +9,7 @@ pub(super) fn frame(columns: &[&str]) -> Frame {
         bytes.push(b':');
         bytes
     });
-    Frame { header: Vec::new(), before: before.collect(), after: b"}\n" }
+    Frame { header: Vec::new(), before: before.collect(), after: b"}\n", parquet: None }
 }
 
 fn append_string(text: &str, out: &mut Vec<u8>) {

@@ -1,14 +1,20 @@
-//! From raw JSON values to output text: CSV, JSON lines, and the partition part of an object key.
+//! From raw JSON values to output: CSV, JSON lines, Parquet, and the partition part of an object key.
 //!
 //! A value is appended in the form that its place asks for, straight into the buffer that becomes the object. Reference
 //! rows are brought into that form once, when they are loaded, so that a join copies bytes.
 
+mod cell;
 mod csv;
 mod json_lines;
+mod parquet;
 mod partition;
+mod timestamp;
 
-use crate::pipeline::Format;
+pub use self::parquet::EncodeError;
+
+use crate::pipeline::{ColumnType, Format};
 use crate::value::NotText;
+use bytes::Bytes;
 
 /// The place that a value is meant for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,24 +25,28 @@ pub enum Form {
     Json,
     /// The value part of `column=value` in an object key.
     Partition,
+    /// A Parquet column's cell.
+    Typed(ColumnType),
     /// Part of a join key; nothing for what matches nothing.
     Key,
 }
 
 impl Form {
-    /// The form of a column inside objects of a format.
+    /// The form of a column of a type inside objects of a format.
     #[must_use]
-    pub fn of(format: Format) -> Self {
+    pub fn of(format: Format, column: ColumnType) -> Self {
         match format {
             Format::Csv => Self::Csv,
             Format::JsonLines => Self::Json,
+            Format::Parquet => Self::Typed(column),
         }
     }
 
     /// Appends a value (raw JSON text) in this form.
     ///
     /// # Errors
-    /// [`NotText`] for a string that cannot be decoded; `out` may have grown then.
+    /// [`NotText`] for a string that cannot be decoded; `out` may have grown then. Never for a typed cell, which is a
+    /// [misfit](Self::misfit) then.
     pub fn append(self, raw: &str, out: &mut Vec<u8>) -> Result<(), NotText> {
         match self {
             Self::Csv => csv::append(raw, out),
@@ -45,6 +55,10 @@ impl Form {
                 Ok(())
             }
             Self::Partition => partition::append(raw, out),
+            Self::Typed(column) => {
+                cell::append(column, raw, out);
+                Ok(())
+            }
             Self::Key => crate::value::append_key(raw, out).map(|_| ()),
         }
     }
@@ -55,11 +69,21 @@ impl Form {
             Self::Csv | Self::Key => {}
             Self::Json => out.extend_from_slice(b"null"),
             Self::Partition => out.extend_from_slice(partition::DEFAULT),
+            Self::Typed(_) => cell::append_null(out),
         }
+    }
+
+    /// What was appended in this form, where it is a value that does not fit its column's type: the value's JSON text,
+    /// shortened, and the type. It must not stay in an object's buffer.
+    #[must_use]
+    pub fn misfit(self, appended: &[u8]) -> Option<(&str, ColumnType)> {
+        let Self::Typed(column) = self else { return None };
+        cell::misfit(appended).map(|text| (text, column))
     }
 }
 
-/// The fixed bytes of an output object: what stands before its rows, before each column, and after each row.
+/// How rows become an output object: the fixed bytes before them, before each column and after each row, and what is
+/// made of the whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
     /// Once, at the object's start.
@@ -68,15 +92,35 @@ pub struct Frame {
     pub before: Vec<Vec<u8>>,
     /// After each row.
     pub after: &'static [u8],
+    /// The columns where the rows are typed cells.
+    parquet: Option<Vec<(String, ColumnType)>>,
 }
 
 impl Frame {
-    /// The frame of a format for columns of these names.
+    /// The frame of a format for columns of these names and types.
     #[must_use]
-    pub fn new(format: Format, columns: &[&str]) -> Self {
+    pub fn new(format: Format, columns: &[(&str, ColumnType)]) -> Self {
+        let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
         match format {
-            Format::Csv => csv::frame(columns),
-            Format::JsonLines => json_lines::frame(columns),
+            Format::Csv => csv::frame(&names),
+            Format::JsonLines => json_lines::frame(&names),
+            Format::Parquet => Self {
+                header: Vec::new(),
+                before: vec![Vec::new(); columns.len()],
+                after: b"",
+                parquet: Some(columns.iter().map(|(name, column)| ((*name).to_owned(), *column)).collect()),
+            },
+        }
+    }
+
+    /// Makes an object of its header and rows.
+    ///
+    /// # Errors
+    /// [`EncodeError`] where rows of typed cells cannot become a Parquet file.
+    pub fn close(&self, rows: Vec<u8>) -> Result<Bytes, EncodeError> {
+        match &self.parquet {
+            Some(columns) => parquet::file(columns, rows),
+            None => Ok(rows.into()),
         }
     }
 }

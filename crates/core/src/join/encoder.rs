@@ -11,7 +11,8 @@ use hashbrown::HashMap;
 
 use super::plan::{Candidate, Plan, Value};
 use crate::change::Version;
-use crate::pipeline::JoinKind;
+use crate::encode::EncodeError;
+use crate::pipeline::{ColumnType, JoinKind};
 use crate::ports::KeyLimits;
 use crate::record::{Fields, Record, decode};
 use crate::reference::{Row, VersionedReference};
@@ -227,14 +228,18 @@ impl<'p, 'a> Encoder<'p, 'a> {
     }
 
     /// The range's objects.
-    #[must_use]
-    pub fn finish(self) -> Encoded {
-        let text = |bytes: Box<[u8]>| String::from_utf8_lossy(&bytes).into_owned();
-        Encoded {
-            objects: self.out.objects.into_iter().map(|(path, bytes)| (text(path), Bytes::from(bytes))).collect(),
+    ///
+    /// # Errors
+    /// [`EncodeError`] where an object cannot be made of its rows.
+    pub fn finish(self) -> Result<Encoded, EncodeError> {
+        let object = |(path, rows): (Box<[u8]>, _)| {
+            Ok((String::from_utf8_lossy(&path).into_owned(), self.plan.frame.close(rows)?))
+        };
+        Ok(Encoded {
+            objects: self.out.objects.into_iter().map(object).collect::<Result<_, EncodeError>>()?,
             dead_letters: Bytes::from(self.out.dead_letters),
             counts: self.out.counts,
-        }
+        })
     }
 }
 
@@ -290,6 +295,13 @@ enum Unwritable {
     Text(#[from] NotText),
     #[error("the output object's key would be longer than the store allows")]
     KeyTooLong,
+    #[error("column {column:?}: {value} does not fit {kind}")]
+    Misfit {
+        column: String,
+        /// JSON text, shortened.
+        value: String,
+        kind: ColumnType,
+    },
 }
 
 /// One sub-record on its way through the references.
@@ -363,25 +375,38 @@ impl Join<'_, '_, '_> {
         self.rows.get(reference).copied().flatten()?.cell(cell)
     }
 
-    fn append(&self, value: &Value, out: &mut Vec<u8>) -> Result<(), NotText> {
+    fn append(&self, value: &Value, out: &mut Vec<u8>) -> Result<(), Unwritable> {
         out.extend_from_slice(&value.before);
+        let start = out.len();
+        if !self.append_first(value, out)? {
+            value.form.append_null(out);
+        }
+        let appended = out.get(start..).unwrap_or_default();
+        match value.form.misfit(appended) {
+            None => Ok(()),
+            Some((text, kind)) => Err(Unwritable::Misfit { column: value.name.clone(), value: text.into(), kind }),
+        }
+    }
+
+    /// Appends the first candidate that is there; `false` if none is.
+    fn append_first(&self, value: &Value, out: &mut Vec<u8>) -> Result<bool, NotText> {
         for candidate in &value.candidates {
             match *candidate {
                 Candidate::Field(slot) => {
                     if let Some(raw) = self.fields.get(slot) {
-                        return value.form.append(raw, out);
+                        value.form.append(raw, out)?;
+                        return Ok(true);
                     }
                 }
                 Candidate::Cell { reference, cell } => {
                     if let Some(bytes) = self.cell(reference, cell) {
                         out.extend_from_slice(bytes);
-                        return Ok(());
+                        return Ok(true);
                     }
                 }
             }
         }
-        value.form.append_null(out);
-        Ok(())
+        Ok(false)
     }
 
     /// Appends the output row to the buffer of its partition.
@@ -407,7 +432,7 @@ impl Join<'_, '_, '_> {
             *slot = buffer;
         }
         self.out.counts.rows += 1;
-        Ok(outcome?)
+        outcome
     }
 
     fn append_path(&self, path: &mut Vec<u8>) -> Result<(), Unwritable> {
@@ -442,11 +467,11 @@ impl Join<'_, '_, '_> {
             self.number.to_string(),
             serde_json::Value::from(self.record.arrival.to_string()).to_string(),
         ];
-        for (before, text) in before.iter().zip(texts) {
+        for ((before, form), text) in before.iter().zip(texts) {
             out.extend_from_slice(before);
-            // These are plain ASCII without escapes: they always decode.
-            if self.plan.form.append(&text, out).is_err() {
-                self.plan.form.append_null(out);
+            // These are plain ASCII without escapes: they always decode, and fit the types that a definition may give.
+            if form.append(&text, out).is_err() {
+                form.append_null(out);
             }
         }
     }

@@ -20,6 +20,7 @@ pub(super) enum Candidate {
 /// One output column or partition column.
 #[derive(Clone, Debug)]
 pub(super) struct Value {
+    pub(super) name: String,
     pub(super) before: Vec<u8>,
     pub(super) form: Form,
     pub(super) candidates: Vec<Candidate>,
@@ -40,9 +41,9 @@ pub struct Plan {
     pub(super) projections: Vec<Projection>,
     pub(super) columns: Vec<Value>,
     pub(super) partitions: Vec<Value>,
-    pub(super) provenance: Option<Vec<Vec<u8>>>,
+    /// What stands before each provenance column, and its form.
+    pub(super) provenance: Option<Vec<(Vec<u8>, Form)>>,
     pub(super) frame: Frame,
-    pub(super) form: Form,
     pub(super) extension: &'static str,
 }
 
@@ -61,16 +62,19 @@ impl Plan {
         });
         let steps = steps.collect();
         let output = &definition.output;
-        let form = Form::of(output.format);
+        let typed = |name| (name, output.type_of(name));
         let inside: Vec<_> =
             output.columns.iter().filter(|column| !output.partition_by.contains(&column.name)).collect();
-        let mut names: Vec<&str> = inside.iter().map(|column| column.name.as_str()).collect();
+        let mut names: Vec<_> = inside.iter().map(|column| typed(column.name.as_str())).collect();
         if output.provenance {
-            names.extend(PROVENANCE);
+            names.extend(PROVENANCE.map(typed));
         }
         let mut frame = Frame::new(output.format, &names);
+        let forms = names.iter().map(|(_, column)| Form::of(output.format, *column));
         let provenance = output.provenance.then(|| frame.before.split_off(inside.len()));
-        let columns = inside.iter().zip(&frame.before).map(|(column, before)| Value {
+        let provenance = provenance.map(|before| before.into_iter().zip(forms.clone().skip(inside.len())).collect());
+        let columns = inside.iter().zip(&frame.before).zip(forms).map(|((column, before), form)| Value {
+            name: column.name.clone(),
             before: before.clone(),
             form,
             candidates: compiler.column(column.reference, &column.field, form),
@@ -79,12 +83,12 @@ impl Plan {
         let partitions = output.partition_by.iter().filter_map(|name| {
             let column = output.columns.iter().find(|column| column.name == *name)?;
             let candidates = compiler.column(column.reference, &column.field, Form::Partition);
-            Some(Value { before: partition_prefix(name), form: Form::Partition, candidates })
+            Some(Value { name: name.clone(), before: partition_prefix(name), form: Form::Partition, candidates })
         });
         let partitions = partitions.collect();
         let Compiler { names, projections, .. } = compiler;
         let extension = output.format.extension();
-        Self { names, steps, projections, columns, partitions, provenance, frame, form, extension }
+        Self { names, steps, projections, columns, partitions, provenance, frame, extension }
     }
 
     /// What is used of each reference's rows, in the definition's order.

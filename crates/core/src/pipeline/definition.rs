@@ -9,6 +9,7 @@ use crate::content::ContentFormat;
 
 use super::document::{Document, OutputTable, ReferenceTable};
 use super::error::{DefinitionError, Refuse};
+use super::types::{ColumnType, checked_types};
 
 /// A checked pipeline definition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,8 +92,16 @@ pub struct Output {
     pub provenance: bool,
     /// The promise.
     pub delivery: Delivery,
-    /// Column types for Parquet, by column name, as written.
-    pub types: BTreeMap<String, String>,
+    /// Types of Parquet columns, by name, where they are given.
+    pub types: BTreeMap<String, ColumnType>,
+}
+
+impl Output {
+    /// A column's type.
+    #[must_use]
+    pub fn type_of(&self, column: &str) -> ColumnType {
+        self.types.get(column).copied().unwrap_or_default()
+    }
 }
 
 /// One output column.
@@ -113,6 +122,8 @@ pub enum Format {
     Csv,
     /// One JSON object a line.
     JsonLines,
+    /// Typed columns, snappy-compressed.
+    Parquet,
 }
 
 impl Format {
@@ -122,6 +133,7 @@ impl Format {
         match self {
             Self::Csv => "csv",
             Self::JsonLines => "jsonl",
+            Self::Parquet => "parquet",
         }
     }
 }
@@ -309,13 +321,10 @@ fn output(
     let format = match table.format.as_ref().map(|format| (format.get_ref().as_str(), format.span().start)) {
         None | Some(("csv", _)) => Format::Csv,
         Some(("jsonl", _)) => Format::JsonLines,
-        Some(("parquet", at)) => {
-            let problem = "this version does not write parquet";
-            return Err(refuse.at(at, problem, "use \"csv\" or \"jsonl\""));
-        }
+        Some(("parquet", _)) => Format::Parquet,
         Some((other, at)) => {
             let problem = format!("output format {other:?} is unknown");
-            return Err(refuse.at(at, problem, "use \"csv\" or \"jsonl\""));
+            return Err(refuse.at(at, problem, "use \"csv\", \"jsonl\" or \"parquet\""));
         }
     };
     let delivery = match table.delivery.as_ref().map(|delivery| (delivery.get_ref().as_str(), delivery.span().start)) {
@@ -326,19 +335,7 @@ fn output(
             return Err(refuse.at(at, problem, "use \"exactly-once\" or \"at-least-once\""));
         }
     };
-    let mut types = BTreeMap::new();
-    for (name, kind) in table.types {
-        if !columns.iter().any(|column| column.name == *name.get_ref()) {
-            let problem = format!("output.types names {:?}, which is no output column", name.get_ref());
-            return Err(refuse.at(name.span().start, problem, "name a column, or take the line out"));
-        }
-        if !is_type(kind.get_ref()) {
-            let problem = format!("type {:?} is unknown", kind.get_ref());
-            let mend = "use int64, float64, decimal(p,s), bool, string or timestamp";
-            return Err(refuse.at(kind.span().start, problem, mend));
-        }
-        types.insert(name.into_inner(), kind.into_inner());
-    }
+    let types = checked_types(refuse, table.types, &columns, table.provenance)?;
     Ok(Output { columns, partition_by, format, provenance: table.provenance, delivery, types })
 }
 
@@ -358,19 +355,6 @@ fn column(text: &str, references: &[Reference]) -> Column {
         .max();
     let (reference, field) = qualified.map_or((None, path), |(_, index, field)| (Some(index), field));
     Column { reference, field: field.into(), name: name.unwrap_or(field).into() }
-}
-
-fn is_type(text: &str) -> bool {
-    if matches!(text, "int64" | "float64" | "bool" | "string" | "timestamp") {
-        return true;
-    }
-    let inside = text.strip_prefix("decimal(").and_then(|rest| rest.strip_suffix(')'));
-    inside.and_then(|inside| inside.split_once(',')).is_some_and(|(precision, scale)| {
-        match (precision.trim().parse::<u32>(), scale.trim().parse::<u32>()) {
-            (Ok(precision), Ok(scale)) => (1..=38).contains(&precision) && scale <= precision,
-            _ => false,
-        }
-    })
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@
 mod definition;
 mod document;
 mod error;
+mod types;
 
 pub use definition::{Column, Definition, Delivery, Format, JoinKind, JoinPair, Output, PROVENANCE, Reference, Source};
 pub use error::DefinitionError;
+pub use types::ColumnType;

@@ -5,6 +5,8 @@ use crate::pipeline::Definition;
 use crate::record::Records;
 use crate::time::Timestamp;
 
+mod typed;
+
 const KEYS: KeyLimits = KeyLimits { key: 1024, component: usize::MAX, prefix: 0 };
 
 struct World {
@@ -25,7 +27,7 @@ impl World {
         Self { plan, references }
     }
 
-    fn run(&self, limits: Limits, keys: KeyLimits, data: &[&[u8]]) -> (Vec<(String, String)>, String, Counts, usize) {
+    fn encode(&self, limits: Limits, keys: KeyLimits, data: &[&[u8]]) -> (Encoded, usize) {
         let mut records = Records::default();
         for (number, data) in data.iter().enumerate() {
             records.push(&number.to_string(), Timestamp::from_millis(1), data).unwrap();
@@ -33,7 +35,11 @@ impl World {
         let mut encoder = Encoder::new(&self.plan, "shard", keys, limits);
         let taken =
             records.iter().take_while(|record| encoder.take(*record, &self.references, 7) == Taken::Yes).count();
-        let encoded = encoder.finish();
+        (encoder.finish().unwrap(), taken)
+    }
+
+    fn run(&self, limits: Limits, keys: KeyLimits, data: &[&[u8]]) -> (Vec<(String, String)>, String, Counts, usize) {
+        let (encoded, taken) = self.encode(limits, keys, data);
         let text = |bytes: Bytes| String::from_utf8(bytes.to_vec()).unwrap();
         let mut objects: Vec<_> = encoded.objects.into_iter().map(|(path, bytes)| (path, text(bytes))).collect();
         objects.sort();

@@ -43,6 +43,9 @@ fn what_is_wrong_is_refused_with_its_line_and_a_mend() {
         ("format = \"csv\"", "delivery = \"at-most-once\"", 11, "at-most-once"),
         ("format = \"csv\"", "types = { nope = \"int64\" }", 11, "nope"),
         ("format = \"csv\"", "types = { cost = \"decimal(40,2)\" }", 11, "decimal(40,2)"),
+        ("format = \"csv\"", "types = { cost = \"decimal(2,3)\" }", 11, "decimal(2,3)"),
+        ("format = \"csv\"", "types = { _arrival = \"timestamp\" }", 11, "no output column"),
+        ("format = \"csv\"", "provenance = true\ntypes = { _shard_id = \"int64\" }", 12, "cannot be int64"),
         ("format = \"csv\"", "format = ", 11, ""),
     ] {
         let text = DEMO.replacen(from, to, 1);
@@ -72,4 +75,17 @@ fn an_object_is_named_by_its_stem_and_a_prefix_by_its_folder() {
     ] {
         assert_eq!(reference_name(&Source::Object(url.into())), name);
     }
+}
+
+#[test]
+fn types_are_given_by_column_and_everything_else_is_a_string() {
+    let to =
+        "format = \"parquet\"\nprovenance = true\n[output.types]\ncost = \"decimal(10,2)\"\n_arrival = \"timestamp\"\n";
+    let output = Definition::parse(&DEMO.replace("format = \"csv\"", to)).unwrap().output;
+    assert_eq!((output.format, output.format.extension()), (Format::Parquet, "parquet"));
+    assert_eq!(output.type_of("cost"), ColumnType::Decimal { precision: 10, scale: 2 });
+    assert_eq!(output.type_of("_arrival"), ColumnType::Timestamp);
+    assert_eq!(output.type_of("price"), ColumnType::String);
+    let csv = DEMO.replace("format = \"csv\"", "format = \"csv\"\ntypes = { cost = \"int64\" }");
+    assert!(Definition::parse(&csv).is_ok(), "types may wait for the day the format changes");
 }
