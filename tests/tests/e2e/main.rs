@@ -15,6 +15,7 @@ mod log;
 mod objects;
 mod oracle;
 mod output;
+mod parquet;
 mod records;
 mod redeploy;
 mod reshard;
@@ -45,6 +46,7 @@ fn main() {
         objects::trials(&servers),
         records::trials(&servers),
         wrapped::trials(&servers),
+        parquet::trials(&servers),
         faults::trials(&servers),
         kill::trials(&servers),
         zombie::trials(&servers),
