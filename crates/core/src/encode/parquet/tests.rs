@@ -98,6 +98,7 @@ fn the_schema_is_what_athena_reads() {
     assert!(schema.columns().iter().all(|column| column.max_def_level() == 1), "every column may be null");
     let chunk = reader.metadata().row_group(0).column(0);
     assert_eq!(chunk.compression(), Compression::SNAPPY);
+    assert_eq!((chunk.column_index_offset(), chunk.offset_index_offset()), (None, None), "no index of pages");
     assert_eq!(metadata.key_value_metadata(), None);
 }
 
