@@ -1,7 +1,8 @@
 //! From raw JSON values to output: CSV, JSON lines, Parquet, and the partition part of an object key.
 //!
-//! A value is appended in the form that its place asks for, straight into the buffer that becomes the object. Reference
-//! rows are brought into that form once, when they are loaded, so that a join copies bytes.
+//! A value is appended in the form that its place asks for, straight into the buffer that becomes the object; typed
+//! cells become a Parquet file when the object is closed. Reference rows are brought into their form once, when they are
+//! loaded, so that a join copies bytes.
 
 mod cell;
 mod csv;
