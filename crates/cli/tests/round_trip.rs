@@ -104,6 +104,24 @@ mod round_trip {
     }
 
     #[test]
+    fn parquet_comes_back_as_it_was() {
+        let world = World::new();
+        let bytes = |name: &str| fs::read(world.path(name)).unwrap();
+        let first = world.run("rows.jsonl", "parquet", "", "1.parquet");
+        let second = world.run(&first, "parquet", "", "2.parquet");
+        assert_eq!(bytes(&second), bytes(&first));
+        assert_eq!(world.text(&world.run(&second, "csv", "", "3.csv")), CSV);
+
+        let types = "types = { number = \"decimal(38,2)\" }";
+        let first = world.run("rows.jsonl", "parquet", types, "4.parquet");
+        let second = world.run(&first, "parquet", types, "5.parquet");
+        assert_eq!(bytes(&second), bytes(&first));
+        let lines = world.text(&world.run(&second, "jsonl", "", "6.jsonl"));
+        let numbers: Vec<&str> = lines.lines().map(|line| line.split([':', ',']).nth(3).unwrap()).collect();
+        assert_eq!(numbers, ["1.10", "-0.50", "null", "0.00"], "numbers again, with the digits of their type");
+    }
+
+    #[test]
     fn a_packed_file_is_read_as_the_same_rows() {
         let world = World::new();
         for (name, text) in [("rows.jsonl.gz", ROWS), ("rows.csv.GZ", CSV)] {
