@@ -17,7 +17,7 @@ pub(crate) fn bench(criterion: &mut Criterion) {
     let records = fixture::records(0, (0..RECORDS).map(dish_order));
     let mut group = criterion.benchmark_group("encode");
     group.throughput(Throughput::Elements(RECORDS));
-    for format in ["csv", "jsonl"] {
+    for format in ["csv", "jsonl", "parquet"] {
         let (plan, reference) = fixture::joined(&dishes_pipeline(format), DISHES.1, dishes());
         let references = [reference];
         group.bench_function(format!("record to row, {format}"), |bencher| {
@@ -26,7 +26,7 @@ pub(crate) fn bench(criterion: &mut Criterion) {
                 for record in black_box(&records).iter() {
                     assert_eq!(encoder.take(record, &references, 0), Taken::Yes);
                 }
-                let encoded = encoder.finish();
+                let encoded = encoder.finish().unwrap();
                 assert_eq!((encoded.counts.rows, encoded.objects.len()), (RECORDS, OBJECTS));
                 encoded
             });
