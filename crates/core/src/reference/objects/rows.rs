@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
 use hashbrown::HashMap;
@@ -48,6 +49,9 @@ pub enum ContentProblem {
         #[source]
         source: RowError,
     },
+    /// Its reader met what no sound writer writes, and gave up in disorder.
+    #[error("it is no sound file of its format; write it anew")]
+    Unsound,
     /// Its rows would fill the memory.
     #[error(
         "{rows} of its rows take {bytes} bytes already, and {limit} are allowed, half of the function's memory; \
@@ -103,9 +107,16 @@ pub(in crate::reference) fn project(
 /// [`ContentProblem`] for what no reader could use.
 pub fn validate(object: &str, content: Bytes, limit: u64) -> Result<(), ContentProblem> {
     let format = ContentFormat::of_name(object).ok_or(ContentProblem::Format)?;
-    rows(format, content, limit)?
-        .zip(1..)
-        .try_for_each(|(raw, row)| decode(raw?.get()).map_err(|source| ContentProblem::Row { row, source }))
+    sound_or_refused(|| {
+        let mut rows = rows(format, content, limit)?.zip(1..);
+        rows.try_for_each(|(raw, row)| decode(raw?.get()).map_err(|source| ContentProblem::Row { row, source }))
+    })
+}
+
+/// A Parquet library may panic at a hostile file, which must not take down what else the function has in hand. Nothing
+/// that `read` touches outlives it.
+fn sound_or_refused(read: impl FnOnce() -> Result<(), ContentProblem>) -> Result<(), ContentProblem> {
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or(Err(ContentProblem::Unsound))
 }
 
 /// Names and texts that JSON allows and nobody can decode would stop every pipeline that uses them.
@@ -131,6 +142,12 @@ mod tests {
             assert!(matches!(of(unsound), Err(ContentProblem::Row { row: 2, .. })), "{unsound}");
         }
         assert!(matches!(validate("s3://b/p.txt", Bytes::new(), 9), Err(ContentProblem::Format)));
+    }
+
+    #[test]
+    fn a_reader_that_panics_refuses_the_content_and_takes_nothing_down() {
+        assert!(matches!(sound_or_refused(|| panic!("as a library may")), Err(ContentProblem::Unsound)));
+        assert!(sound_or_refused(|| Ok(())).is_ok());
     }
 
     #[test]
