@@ -1,4 +1,5 @@
-"""The template, deployed whole into MiniStack: orders come out enriched, a change switches their partition.
+"""The template, deployed whole into MiniStack: orders come out enriched, a change switches their partition. Told twice,
+with reference data in the table and in an object on S3.
 
     main.py --template BUILT --ministack EXECUTABLE --logs FOLDER
 
@@ -8,6 +9,7 @@ batch item failures and never throttles.
 
 import argparse
 import csv
+import hashlib
 import io
 import json
 import pathlib
@@ -19,7 +21,6 @@ import urllib.parse
 
 from emulator import REGION, client, ministack, until
 
-STACK = "freshjoin"
 PRIORITIES = {"salad": "high", "pizza": "low", "burger": "medium", "ice-cream": "very very high"}
 # Not in the table: a left join keeps its orders, with no priority.
 UNMATCHED = "donut"
@@ -42,18 +43,14 @@ MAPPINGS = {
 
 
 class Stack:
-    """The deployed stack, seen from outside: its table, its stream and its buckets."""
+    """The deployed stack, seen from outside: its stream and its buckets."""
 
-    def __init__(self, environment):
+    def __init__(self, name, environment):
         names = ("cloudformation", "dynamodb", "kinesis", "lambda", "s3", "sqs")
-        self.aws = {name: client(name, environment) for name in names}
-        [stack] = self.aws["cloudformation"].describe_stacks(StackName=STACK)["Stacks"]
+        self.aws = {service: client(service, environment) for service in names}
+        [stack] = self.aws["cloudformation"].describe_stacks(StackName=name)["Stacks"]
         self.outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
         self.orders = []
-
-    def put_row(self, item, priority):
-        row = {"item": {"S": item}, "price": {"N": "100"}, "priority": {"S": priority}}
-        self.aws["dynamodb"].put_item(TableName=self.outputs["ReferenceTable"], Item=row)
 
     def put_orders(self, count):
         """Puts orders of every dish into every shard, numbered on by customer, and returns their numbers."""
@@ -73,14 +70,13 @@ class Stack:
     def text(self, bucket, key):
         return self.aws["s3"].get_object(Bucket=bucket, Key=key)["Body"].read().decode()
 
-    def newest_version_with(self, item, priority):
-        """The version that brought this row, if the log has it."""
+    def version_of(self, change):
+        """The version of the newest change that has all of this, if the log has one."""
         bucket = self.outputs["StateBucket"]
         for key in reversed(self.objects(bucket, "changes/")):
             file = json.loads(self.text(bucket, key))
-            for change in file["changes"]:
-                if change["op"] == "put" and (change["row"]["item"], change["row"]["priority"]) == (item, priority):
-                    return file["version"]
+            if any(change.items() <= found.items() for found in file["changes"]):
+                return file["version"]
         return None
 
     def flags(self):
@@ -93,9 +89,9 @@ class Stack:
             found[shard["ShardId"]] = [text["version"] for text in texts if "freshjoin" in text]
         return found
 
-    def announced_twice(self, version):
-        """Whether every shard has two flags of this version or later: change-capture's own, and the notice's."""
-        return all(sum(flag >= version for flag in flags) >= 2 for flags in self.flags().values())
+    def announced(self, version, times):
+        """Whether every shard has so many flags of this version or later."""
+        return all(sum(flag >= version for flag in flags) >= times for flags in self.flags().values())
 
     def enriched(self):
         """Of each customer, the partition and row of every order that came out."""
@@ -109,6 +105,48 @@ class Stack:
             for row in csv.DictReader(io.StringIO(self.text(bucket, key))):
                 rows.setdefault(int(row["customer_id"]), []).append((item, priority, row))
         return rows
+
+
+class Table:
+    """Reference data in the stack's table."""
+
+    # change-capture's own flag, and flag-injector's upon the notice.
+    flags = 2
+
+    def __init__(self, stack):
+        self.stack, self.rows = stack, {}
+
+    def hold(self, priorities):
+        """Makes these the rows, and says what the log will name last."""
+        changed = {item: priority for item, priority in priorities.items() if self.rows.get(item) != priority}
+        for item, priority in changed.items():
+            row = {"item": {"S": item}, "price": {"N": "100"}, "priority": {"S": priority}}
+            self.stack.aws["dynamodb"].put_item(TableName=self.stack.outputs["ReferenceTable"], Item=row)
+        self.rows = dict(priorities)
+        return {"op": "put", "row": {"item": item, "price": 100, "priority": priority}}
+
+
+class Object:
+    """Reference data in an object of a bucket that is not the stack's, which sends its notices to the stack's queue."""
+
+    bucket, key = "menus", "reference/products.jsonl"
+    # flag-injector's, upon the notice of its own change file.
+    flags = 1
+
+    def __init__(self, stack):
+        self.s3 = stack.aws["s3"]
+        self.s3.create_bucket(Bucket=self.bucket)
+        events = ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"]
+        queue = {"QueueArn": stack.outputs["NoticeQueueArn"], "Events": events}
+        configuration = {"QueueConfigurations": [queue]}
+        self.s3.put_bucket_notification_configuration(Bucket=self.bucket, NotificationConfiguration=configuration)
+
+    def hold(self, priorities):
+        """Makes these the rows, and says what the log will name."""
+        rows = [{"item": item, "price": 100, "priority": priority} for item, priority in priorities.items()]
+        content = "\n".join(map(json.dumps, rows)).encode()
+        self.s3.put_object(Bucket=self.bucket, Key=self.key, Body=content)
+        return {"op": "replace", "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def check_mappings(stack):
@@ -139,31 +177,28 @@ def check_order(stack, number, rows, priorities):
     assert row == {"cost": str(order["cost"]), "price": "100" if known else "", "customer_id": str(number)}, row
 
 
-def tell_the_story(stack):
+def tell_the_story(stack, reference):
     started = time.monotonic()
 
     def say(text):
         print(f"{time.monotonic() - started:6.1f} s  {text}", flush=True)
 
+    def hold(priorities):
+        change = reference.hold(priorities)
+        version = until("the change is in the change log", lambda: stack.version_of(change))
+        until("every shard has its flag", lambda: stack.announced(version, reference.flags))
+        return version
+
     check_mappings(stack)
     take_plain_http(stack)
-    priorities = dict(PRIORITIES)
-    for item, priority in priorities.items():
-        stack.put_row(item, priority)
-    item, priority = list(priorities.items())[-1]
-    version = until("the rows are in the change log", lambda: stack.newest_version_with(item, priority))
-    until("change-capture and flag-injector announced them in every shard", lambda: stack.announced_twice(version))
-    say(f"rows are in the change log at version {version}, and announced in every shard")
+    say(f"the rows are version {hold(PRIORITIES)}, and announced in every shard")
 
     before = stack.put_orders(100)
     until("the orders came out", lambda: set(before) <= stack.enriched().keys())
     say(f"{len(before)} orders came out")
 
-    priorities["burger"] = "high"
-    stack.put_row("burger", "high")
-    version = until("the change is in the change log", lambda: stack.newest_version_with("burger", "high"))
-    until("it is announced in every shard", lambda: stack.announced_twice(version))
-    say(f"the burger's change is version {version}, and announced in every shard")
+    priorities = PRIORITIES | {"burger": "high"}
+    say(f"the burger's change is version {hold(priorities)}, and announced in every shard")
 
     after = stack.put_orders(100)
     rows = until("the later orders came out", lambda: set(after) <= (found := stack.enriched()).keys() and found)
@@ -180,6 +215,16 @@ def tell_the_story(stack):
     say("every order came out once; burgers are under priority=medium before the change and priority=high after it")
 
 
+def deploy(name, given, environment, *more):
+    command = [pathlib.Path(sys.executable).with_name("sam"), "deploy", "--template-file", given.template]
+    command += ["--stack-name", name, "--region", REGION, "--resolve-s3", "--capabilities", "CAPABILITY_IAM"]
+    # A samconfig.toml that somebody has says nothing about this environment.
+    command += ["--config-env", "test", "--no-confirm-changeset", "--no-progressbar", *more]
+    with (given.logs / f"sam-deploy-{name}.log").open("wb") as log:
+        status = subprocess.run(command, env=environment, stdout=log, stderr=subprocess.STDOUT).returncode
+    assert status == 0, f"sam deploy failed, see {log.name}"
+
+
 def main():
     arguments = argparse.ArgumentParser()
     for name in ("--template", "--ministack", "--logs"):
@@ -190,14 +235,17 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
 
     with ministack(given.ministack, given.logs / "ministack.log") as environment:
-        deploy = [pathlib.Path(sys.executable).with_name("sam"), "deploy", "--template-file", given.template]
-        deploy += ["--stack-name", STACK, "--region", REGION, "--resolve-s3", "--capabilities", "CAPABILITY_IAM"]
-        # A samconfig.toml that somebody has says nothing about this environment.
-        deploy += ["--config-env", "test", "--no-confirm-changeset", "--no-progressbar"]
-        with (given.logs / "sam-deploy.log").open("wb") as log:
-            status = subprocess.run(deploy, env=environment, stdout=log, stderr=subprocess.STDOUT).returncode
-        assert status == 0, f"sam deploy failed, see {log.name}"
-        tell_the_story(Stack(environment))
+        print("reference data in the table", flush=True)
+        deploy("orders-table", given, environment)
+        stack = Stack("orders-table", environment)
+        tell_the_story(stack, Table(stack))
+
+        print("reference data in an object", flush=True)
+        url = f"s3://{Object.bucket}/{Object.key}"
+        names = ["ReferenceTableName=Unused", "SourceStreamName=OtherStream"]
+        deploy("orders-object", given, environment, "--parameter-overrides", f"ReferenceObject={url}", *names)
+        stack = Stack("orders-object", environment)
+        tell_the_story(stack, Object(stack))
 
 
 if __name__ == "__main__":
