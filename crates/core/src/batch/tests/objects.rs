@@ -192,6 +192,31 @@ async fn what_the_log_names_keeps_its_sequencer_in_the_base() {
 }
 
 #[tokio::test]
+async fn a_removal_keeps_its_sequencer_in_the_base_though_the_log_names_nothing_else() {
+    let world = world(PREFIX);
+    let gone = format!("{PREFIX}gone.jsonl");
+    world.object_change(&gone, "07", None);
+    world.put_object("data/one.jsonl", rows(&[("a", "scanned")]));
+    world.orders([0]).await;
+    world.env().done(&world.cut(..)).await;
+    world.object_change(&gone, "06", Some(&rows(&[("a", "late")])));
+    assert_eq!(world.seen().await[1..], ["scanned", "scanned"]);
+}
+
+#[tokio::test]
+async fn an_emptied_reference_begins_with_what_the_log_has_of_it() {
+    let world = world(PREFIX);
+    let object = |name: &str| format!("{PREFIX}{name}");
+    world.object_change(&object("one.jsonl"), "01", Some(&rows(&[("a", "one")])));
+    world.object_change(&object("two.jsonl"), "02", Some(&rows(&[("a", "two")])));
+    world.object_change(&object("one.jsonl"), "03", None);
+    world.object_change(&object("two.jsonl"), "04", None);
+    world.orders([0]).await;
+    world.env().done(&world.cut(..)).await;
+    assert_eq!(world.rows(), [row(0, "two", 4)]);
+}
+
+#[tokio::test]
 async fn a_change_from_before_the_first_look_is_old_news() {
     let world = world(SINGLE);
     world.put_object("data/products.jsonl", rows(&[("a", "base")]));

@@ -87,7 +87,8 @@ async fn scan(sources: Sources<'_>, source: &Source) -> Result<Vec<u8>, LoadErro
     Ok(write_manifest(reference, head, started, lines)?)
 }
 
-/// The objects of a reference that the log names up to a version, folded as readers fold them.
+/// The objects of a reference that the log names up to a version. A removal that nothing else in the log outlives keeps
+/// the content, as with readers, but its sequencer counts: where the scan finds other objects, this one is gone.
 async fn named_objects(log: &ChangeLog, source: &Source, head: Version) -> Result<Named, LoadError> {
     let mut named = Named::new();
     for (file, _) in log.read_range(0, head).await? {
@@ -100,8 +101,10 @@ async fn named_objects(log: &ChangeLog, source: &Source, head: Version) -> Resul
             let others = named.iter().any(|(other, (_, sha256))| *other != object && sha256.is_some());
             match op {
                 ObjectOp::Replace => drop(named.insert(object, (sequencer, Some(sha256)))),
-                ObjectOp::Remove if others => drop(named.insert(object, (sequencer, None))),
-                ObjectOp::Remove => {}
+                ObjectOp::Remove => {
+                    let known = named.remove(&object).and_then(|(_, sha256)| sha256);
+                    named.insert(object, (sequencer, known.filter(|_| !others)));
+                }
             }
         }
     }
