@@ -104,21 +104,30 @@ impl Engine {
         let mut files = sources.log.read_range(nearest, through).await?;
         files.extend(last);
         let mut refreshed = Refreshed::default();
-        let mut rest = files.as_slice();
-        while !rest.is_empty() {
-            let behind = |library: &Library| (nearest..version).contains(&library.head());
-            // What is read is read without the lock; whoever else is at it may then apply the same.
-            let next =
-                self.libraries.read().await.iter().find(|library| behind(library)).map(|library| library.next(rest));
-            let Some((count, wanted)) = next else { break };
-            let (now, later) = rest.split_at(count);
+        // What is read is read without the lock: others may meanwhile have applied the same, or more, or loaded a library
+        // of their own. So each turn looks anew at which one is the nearest.
+        loop {
+            let (from, now, wanted) = {
+                let libraries = self.libraries.read().await;
+                if covering(&libraries, version).is_some() {
+                    break;
+                }
+                let behind = |library: &&Library| (nearest..version).contains(&library.head());
+                let Some(library) = libraries.iter().find(behind) else { break };
+                let head = library.head();
+                let rest = files.get(files.partition_point(|(file, _)| file.version <= head)..).unwrap_or_default();
+                let (count, wanted) = library.next(rest);
+                (head, rest.get(..count).unwrap_or_default(), wanted)
+            };
+            if now.is_empty() {
+                break;
+            }
             let contents = Contents::read(sources, wanted).await?;
             let mut libraries = self.libraries.write().await;
-            if let Some(library) = libraries.iter_mut().find(|library| behind(library)) {
+            if let Some(library) = libraries.iter_mut().find(|library| (from..version).contains(&library.head())) {
                 refreshed += library.apply(now, contents)?;
             }
             libraries.sort_by_key(|library| std::cmp::Reverse(library.head()));
-            rest = later;
         }
         if refreshed.files > 0 {
             self.observer.refreshed(version, refreshed);

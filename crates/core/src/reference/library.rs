@@ -146,7 +146,7 @@ impl Library {
         replaced.flat_map(move |change| {
             let shelves = self.sources.iter().zip(&self.references).enumerate();
             let relevant = shelves.filter(move |(_, (shelf, rows))| {
-                covers(&shelf.source, &change.object) && file.version > shelf.base && rows.is_news(change)
+                covers(&shelf.source, &change.object) && file.version > shelf.base && rows.may_be_news(change)
             });
             relevant.map(move |(reference, (_, rows))| Wanted {
                 reference,

@@ -15,26 +15,26 @@ use crate::memory::{Call, Fault};
 use crate::ports::Clock;
 use crate::reference::{LoadError, base_key, copy_key};
 
-const SINGLE: &str = "s3://ref/data/products.jsonl";
+pub(super) const SINGLE: &str = "s3://ref/data/products.jsonl";
 const PREFIX: &str = "s3://ref/data/";
 
-fn world(url: &str) -> World {
+pub(super) fn world(url: &str) -> World {
     let mut world = World::unscanned();
     world.definition = world.definition.replace("dynamodb = \"T\"", &format!("s3 = \"{url}\""));
     world
 }
 
-fn rows(priorities: &[(&str, &str)]) -> String {
+pub(super) fn rows(priorities: &[(&str, &str)]) -> String {
     priorities.iter().map(|(item, priority)| format!("{{\"item\":\"{item}\",\"priority\":\"{priority}\"}}\n")).collect()
 }
 
 impl World {
-    fn put_object(&self, key: &str, content: impl Into<Bytes>) {
+    pub(super) fn put_object(&self, key: &str, content: impl Into<Bytes>) {
         self.stores.store(&Location::new("s3://ref")).unwrap().insert(key, content);
     }
 
     /// Appends the change of an object: its new content, or its removal.
-    fn object_change(&self, object: &str, sequencer: &str, content: Option<&str>) -> Version {
+    pub(super) fn object_change(&self, object: &str, sequencer: &str, content: Option<&str>) -> Version {
         let version = {
             let mut head = self.head.lock().unwrap();
             *head += 1;
@@ -230,6 +230,23 @@ async fn a_change_from_before_the_first_look_is_old_news() {
     world.object_change(SINGLE, "02", Some(&rows(&[("a", "within the clocks' grace")])));
     world.clock.set(before.plus_millis(7 * 60 * 1000));
     assert_eq!(world.seen().await, ["base", "base", "within the clocks' grace"]);
+}
+
+#[tokio::test]
+async fn old_news_of_an_object_counts_once_the_log_has_newer_news_of_it() {
+    let world = world(PREFIX);
+    let one = format!("{PREFIX}one.jsonl");
+    world.put_object("data/one.jsonl", rows(&[("a", "base")]));
+    world.put_object("data/two.jsonl", rows(&[("b", "b")]));
+    world.orders([0]).await;
+    world.env().done(&world.cut(..)).await;
+    let scanned = world.clock.now();
+    world.object_change(&one, "05", None);
+    // Greater than the removal's sequencer, and yet from before the scan: whoever is cold meets both at once.
+    world.clock.set(scanned.plus_millis(-6 * 60 * 1000));
+    world.object_change(&one, "06", Some(&rows(&[("a", "read long ago")])));
+    world.clock.set(scanned.plus_millis(60 * 1000));
+    assert_eq!(world.seen().await, ["base", "", "read long ago"]);
 }
 
 #[tokio::test]

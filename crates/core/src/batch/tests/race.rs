@@ -6,7 +6,8 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-use super::world::{World, order};
+use super::objects;
+use super::world::{World, order, row};
 use crate::memory::{Call, Fault, MemoryStream};
 use crate::record::Records;
 
@@ -161,5 +162,33 @@ fn one_environment_may_work_on_several_shards_at_once() {
         let rows = world.rows();
         assert_eq!(rows.len(), 10, "seed {seed}");
         assert!(rows.iter().all(|(n, _, version)| *n < 4 || *version == 1), "seed {seed}");
+    }
+}
+
+#[test]
+fn one_environment_may_load_contents_for_several_shards_at_once() {
+    for seed in 0..50 {
+        let mut world = objects::world(objects::SINGLE);
+        world.stream = MemoryStream::new("s", 2, &world.clock);
+        world.put_object("data/products.jsonl", objects::rows(&[("a", "base")]));
+        let other = "shardId-000000000001";
+        alone(async {
+            world.orders([0]).await;
+            let first = world.env();
+            first.done(&world.cut(..)).await;
+            first.done_of(other, &world.cut(..)).await;
+            for n in 1..=4 {
+                let rows = objects::rows(&[("a", &format!("contents {n}"))]);
+                world.object_change(objects::SINGLE, &format!("0{n}"), Some(&rows));
+            }
+            world.send([world.flag(4), order(1, "a")]).await;
+        });
+        let env = world.env();
+        let records = world.cut(..);
+        let work: Vec<Pin<Box<dyn Future<Output = ()>>>> =
+            vec![Box::pin(env.done(&records)), Box::pin(env.done_of(other, &records))];
+        interleave(seed, work);
+        let due = [row(0, "base", 0), row(0, "base", 0), row(1, "contents 4", 4), row(1, "contents 4", 4)];
+        assert_eq!(world.rows(), due, "seed {seed}");
     }
 }

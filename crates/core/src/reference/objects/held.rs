@@ -53,6 +53,13 @@ impl VersionedReference {
         }
     }
 
+    /// Whether it would, or could once changes have been applied that come before it: of an object that the base alone
+    /// names, its age stops counting then.
+    pub(in crate::reference) fn may_be_news(&self, change: &ObjectChange) -> bool {
+        let followed = self.objects.get(change.object.as_str()).is_some_and(|held| held.newest.is_some());
+        !followed || self.is_news(change)
+    }
+
     /// Applies a change of version `version` to an object; `rows` is what a replaced object holds now. Versions come in
     /// rising order.
     pub(in crate::reference) fn apply_object(
