@@ -16,9 +16,11 @@ use freshjoin_core::record::{Record, Records};
 use freshjoin_core::settings::AsOf;
 use serde_json::Value;
 
-use crate::definitions::{CUSTOMERS, PIPELINE, PRIORITIES};
+use crate::bucket::Objects;
+use crate::definitions::{AREAS, CUSTOMERS, MENUS, PIPELINE, PRIORITIES};
 use crate::environment::World;
 use crate::events::STREAM;
+use crate::folded::Folded;
 use crate::history::{History, Range, ShardHistory, Violation, holds};
 use crate::model::{Outcome, Reference, Rows, difference, honoured};
 use crate::orders::Orders;
@@ -38,6 +40,10 @@ pub struct Summary {
     pub recovered: u64,
     pub objects: u64,
     pub dead_letters: u64,
+    /// Bases of references on S3.
+    pub looks: u64,
+    /// Contents of their objects.
+    pub copies: u64,
 }
 
 impl std::ops::AddAssign for Summary {
@@ -48,6 +54,8 @@ impl std::ops::AddAssign for Summary {
         self.recovered += other.recovered;
         self.objects += other.objects;
         self.dead_letters += other.dead_letters;
+        self.looks += other.looks;
+        self.copies += other.copies;
     }
 }
 
@@ -57,6 +65,7 @@ pub struct Settled<'a> {
     pub history: &'a History,
     pub orders: &'a Orders,
     pub references: &'a References,
+    pub objects: &'a Objects,
     pub shards: &'a [Shard],
     pub as_of: AsOf,
 }
@@ -82,6 +91,13 @@ impl Settled<'_> {
             holds!(*newest == rows, "I5: {table} is {rows:?} and the log folds to {newest:?}");
             folds.insert(table, fold);
         }
+        let mut looks = 0;
+        for reference in [AREAS, MENUS] {
+            let Some(folded) = Folded::new(self.history, reference)? else { continue };
+            looks += 1;
+            folded.settled(&self.objects.below(reference))?;
+            folds.insert(reference, folded.reference);
+        }
         let mut expected = Expected::default();
         let mut records = 0;
         for shard in self.shards {
@@ -98,6 +114,8 @@ impl Settled<'_> {
             recovered,
             objects: expected.objects.len() as u64,
             dead_letters: expected.dead_letters.values().map(|lines| lines.len() as u64).sum(),
+            looks,
+            copies: self.history.fixed.keys().filter(|key| key.starts_with("objects/")).count() as u64,
         })
     }
 
@@ -146,7 +164,8 @@ impl Settled<'_> {
         let definition = definition.ok_or_else(|| Violation(format!("{id}: {first}: an unknown definition")))?;
         let mut tables = Vec::new();
         for join in &definition.joins {
-            tables.push(folds.get(join.table).ok_or_else(|| Violation(format!("{} has no base", join.table)))?);
+            let fold = folds.get(join.reference);
+            tables.push(fold.ok_or_else(|| Violation(format!("{} has no base", join.reference)))?);
         }
         let versions = self.versions(shard, range, &tables, (start..end).filter_map(|place| records.get(place)))?;
         let mut outcome = Outcome::default();

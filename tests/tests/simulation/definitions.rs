@@ -3,11 +3,18 @@
 //! They share the pipeline's name, so they share its cursors; they differ in columns, partitions, format, references and
 //! kind of join, so that a range finished by the wrong one shows.
 
+use std::ops::Range;
+
 use sha2::{Digest, Sha256};
 
 /// The reference tables.
 pub const PRIORITIES: &str = "ProductPriority";
 pub const CUSTOMERS: &str = "Customers";
+/// The references on S3: one object, and all below a prefix, with a character that notices encode.
+pub const AREAS: &str = "s3://places/areas.jsonl";
+pub const MENUS: &str = "s3://kitchen/by day/";
+/// Definitions before this one have tables only.
+const WITH_OBJECTS: usize = 5;
 pub const PIPELINE: &str = "orders";
 
 /// Where a column's value comes from.
@@ -20,7 +27,8 @@ pub enum Place {
 /// One reference of the join, on one pair of fields.
 #[derive(Clone, Copy, Debug)]
 pub struct Join {
-    pub table: &'static str,
+    /// The table's name, or the object's or prefix's URL.
+    pub reference: &'static str,
     pub stream: &'static str,
     pub field: &'static str,
     pub inner: bool,
@@ -43,9 +51,10 @@ impl Definition {
         let references: String = joins
             .iter()
             .map(|join| {
-                let Join { table, stream, field, inner } = join;
+                let Join { reference, stream, field, inner } = join;
+                let source = if is_object(reference) { "s3" } else { "dynamodb" };
                 let kind = if *inner { "inner" } else { "left" };
-                format!("[[reference]]\ndynamodb = {table:?}\non = {{ {stream} = {field:?} }}\njoin = {kind:?}\n")
+                format!("[[reference]]\n{source} = {reference:?}\non = {{ {stream} = {field:?} }}\njoin = {kind:?}\n")
             })
             .collect();
         let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
@@ -70,21 +79,36 @@ impl Definition {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Whether a reference is one on S3.
+pub fn is_object(reference: &str) -> bool {
+    reference.starts_with("s3://")
+}
+
+/// Which definitions a run may begin with, and which it may go on with.
+pub fn choices(objects: bool, all: usize) -> (Range<usize>, Range<usize>) {
+    if objects { (WITH_OBJECTS..all, 0..all) } else { (0..3, 0..WITH_OBJECTS) }
+}
+
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// All definitions.
 pub fn all() -> Vec<Definition> {
     use Place::{Reference, Stream};
-    let priorities = |inner| Join { table: PRIORITIES, stream: "dish", field: "item", inner };
-    let customers = |inner| Join { table: CUSTOMERS, stream: "customer", field: "customer", inner };
+    let priorities = |inner| Join { reference: PRIORITIES, stream: "dish", field: "item", inner };
+    let customers = |inner| Join { reference: CUSTOMERS, stream: "customer", field: "customer", inner };
+    let areas = |inner| Join { reference: AREAS, stream: "customer", field: "customer", inner };
+    let menus = |inner| Join { reference: MENUS, stream: "dish", field: "item", inner };
     let id = ("id", Stream("id"));
     let item = ("item", Stream("dish"));
     let customer = ("customer", Stream("customer"));
     let price = ("price", Reference(0, "price"));
     let priority = ("priority", Reference(0, "priority"));
     let tier = ("tier", Reference(1, "tier"));
+    let area = |index| ("area", Reference(index, "area"));
+    let menu = |index| ("menu", Reference(index, "menu"));
+    let cost = |index| ("cost", Reference(index, "cost"));
     vec![
         Definition::new(&[priorities(false)], &[id, customer, price, priority, item], &["item", "priority"], true),
         Definition::new(&[priorities(false)], &[customer, item, id, priority, price], &["priority"], false),
@@ -96,5 +120,16 @@ pub fn all() -> Vec<Definition> {
             true,
         ),
         Definition::new(&[priorities(false), customers(true)], &[id, price, item, priority, tier], &["item"], false),
+        // From here on with objects.
+        Definition::new(&[menus(false)], &[id, item, menu(0), cost(0), customer], &["item"], true),
+        Definition::new(&[areas(false)], &[id, customer, area(0)], &["area"], false),
+        Definition::new(&[priorities(false), areas(false)], &[id, item, priority, area(1), customer], &["area"], true),
+        Definition::new(&[priorities(true), menus(true)], &[cost(1), priority, id, menu(1), item], &[], false),
+        Definition::new(
+            &[menus(false), customers(false), areas(false)],
+            &[id, tier, item, menu(0), cost(0), area(2), customer],
+            &["menu"],
+            true,
+        ),
     ]
 }

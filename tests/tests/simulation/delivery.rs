@@ -2,12 +2,13 @@
 
 use std::task::{Context, Poll, Waker};
 
-use freshjoin_core::change::{Version, change_key};
+use freshjoin_core::change::{Change, Version, change_key};
 use freshjoin_core::ports::{Clock, Shard};
 
 use crate::definitions::{CUSTOMERS, PRIORITIES};
 use crate::environment::{Answer, Environment, Function};
-use crate::events::{self, Wrapping};
+use crate::events::{self, About, STATE_BUCKET, Wrapping};
+use crate::folded::rank;
 use crate::history::{Violation, holds};
 use crate::mapping::{Batch, Source};
 use crate::model::honoured;
@@ -16,12 +17,16 @@ use crate::table::STREAM_SHARDS;
 
 impl Run {
     pub fn notice(&mut self, version: Version) {
-        let wrapping = *self.rng.pick(&[Wrapping::Direct, Wrapping::Queue, Wrapping::Topic, Wrapping::Bus]);
-        let mut keys = vec![change_key(version)];
+        let mut about = vec![About::file(&change_key(version))];
         if self.rng.chance(100) {
-            keys.push(change_key(1 + self.rng.below(version as usize) as Version));
+            about.push(About::file(&change_key(1 + self.rng.below(version as usize) as Version)));
         }
-        self.notices.extend(events::notices(wrapping, &keys).into_iter().map(|event| (event, 0)));
+        self.notify(&about);
+    }
+
+    pub fn notify(&mut self, about: &[About]) {
+        let wrapping = *self.rng.pick(&[Wrapping::Direct, Wrapping::Queue, Wrapping::Topic, Wrapping::Bus]);
+        self.notices.extend(events::notices(wrapping, about));
     }
 
     pub fn length(&mut self, source: &Source) -> usize {
@@ -151,7 +156,7 @@ impl Run {
         let environment = &mut self.environments[place];
         let told = match &what {
             What::Batch(batch) => format!("{batch:?}"),
-            What::Notice(event, _) => format!("notice {event}"),
+            What::Notice(notice) => format!("notice {}", notice.event),
         };
         self.world.trace.note(format_args!("{} begins {told}", environment.name));
         environment.busy += 1;
@@ -192,24 +197,30 @@ impl Run {
                 let done = self.done(&batch, &answer)?;
                 self.mappings.end(&batch, done);
             }
-            What::Notice(event, failed) => {
-                // An asynchronous invocation is tried three times, a queue's until it works.
+            What::Notice(mut notice) => {
                 let whole = matches!(&answer, Answer::Done(failures) if failures.is_empty());
-                let queue = event.contains("aws:sqs");
+                notice.failed += 1;
+                // An asynchronous invocation is tried three times, a queue's until it works; of a reference object, the
+                // failure destination keeps the event until somebody sends it again.
+                let kept = notice.about.iter().any(|about| about.bucket != STATE_BUCKET);
                 if whole {
-                    self.announced(&task.environment, &event)?;
-                } else if queue || failed < 2 {
-                    self.notices.push((event, failed + 1));
+                    self.observe()?;
+                    self.announced(&task.environment, &notice.about)?;
+                } else if kept || notice.event.contains("aws:sqs") || notice.failed < 3 {
+                    self.notices.push(notice);
                 }
             }
         }
         Ok(())
     }
 
-    /// What is acknowledged has been announced: each shard that was open when the shards were listed last has the flag
-    /// of the event's newest version or of a later one.
-    fn announced(&self, environment: &str, event: &str) -> Result<(), Violation> {
-        let newest = event.split("changes/").skip(1).filter_map(|rest| rest.get(..20)?.parse::<Version>().ok()).max();
+    /// What is acknowledged is in the log and has been announced: each shard that was open when the shards were listed
+    /// last has the flag of the event's newest version or of a later one.
+    fn announced(&self, environment: &str, about: &[About]) -> Result<(), Violation> {
+        let mut newest = None;
+        for about in about {
+            newest = newest.max(self.due_version(about)?);
+        }
         // Where several invocations share an environment, nobody knows whose listing was the last.
         let Some(newest) = newest.filter(|_| self.width == 1) else { return Ok(()) };
         for shard in &self.open[self.world.weather.listed(environment)] {
@@ -218,6 +229,25 @@ impl Run {
             holds!(reached >= Some(newest), "{shard} has not taken the flag of version {newest}, but {reached:?}");
         }
         Ok(())
+    }
+
+    /// The version that an acknowledged notice must have been announced by: of an object, the first change that is not
+    /// older than the notice.
+    fn due_version(&self, about: &About) -> Result<Option<Version>, Violation> {
+        if about.bucket == STATE_BUCKET {
+            return Ok(freshjoin_core::log::version_of(about.key.split_once('/').map_or("", |(_, key)| key)));
+        }
+        if about.key.ends_with(".txt") {
+            return Ok(None);
+        }
+        let url = about.url();
+        let due = |change: &Change| match change {
+            Change::Object(change) => change.object == url && rank(&change.sequencer) >= rank(&about.sequencer),
+            Change::Row(_) => false,
+        };
+        let found = self.history.files.iter().find(|(_, (_, file))| file.changes.iter().any(due));
+        holds!(found.is_some(), "I3: the notice of {url} ({}) is acknowledged, and not in the log", about.sequencer);
+        Ok(found.map(|(version, _)| *version))
     }
 
     /// Up to before which place a batch is done.
@@ -255,8 +285,9 @@ impl Run {
     pub fn deliver_notice(&mut self) {
         if !self.notices.is_empty() {
             let place = self.rng.below(self.notices.len());
-            let (event, failed) = self.notices.swap_remove(place);
-            self.invoke(Function::Inject, What::Notice(event.clone(), failed), event);
+            let notice = self.notices.swap_remove(place);
+            let event = notice.event.clone();
+            self.invoke(Function::Inject, What::Notice(notice), event);
         }
     }
 }

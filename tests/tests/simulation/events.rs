@@ -89,54 +89,85 @@ pub enum Wrapping {
     Bus,
 }
 
-/// Notices of change files, in a wrapping. A bus tells of one object at a time.
-pub fn notices(wrapping: Wrapping, keys: &[String]) -> Vec<String> {
-    let s3 = |keys: &[String]| {
-        let records: Vec<Value> = keys
+/// What a notice is about.
+#[derive(Clone, Debug)]
+pub struct About {
+    pub bucket: &'static str,
+    pub key: String,
+    /// Whether the object was written; it was removed otherwise.
+    pub written: bool,
+    pub sequencer: String,
+}
+
+impl About {
+    /// A new change file.
+    pub fn file(key: &str) -> Self {
+        let key = format!("{STATE_PREFIX}/{key}");
+        Self { bucket: STATE_BUCKET, key, written: true, sequencer: "0A".into() }
+    }
+
+    pub fn url(&self) -> String {
+        format!("s3://{}/{}", self.bucket, self.key)
+    }
+}
+
+/// An event of S3 on its way.
+#[derive(Clone, Debug)]
+pub struct Notice {
+    pub event: String,
+    pub about: Vec<About>,
+    /// How often it has failed.
+    pub failed: u32,
+}
+
+/// Notices in a wrapping. A bus tells of one object at a time.
+pub fn notices(wrapping: Wrapping, about: &[About]) -> Vec<Notice> {
+    let s3 = |about: &[About]| {
+        let records: Vec<Value> = about
             .iter()
-            .map(|key| {
+            .map(|about| {
                 json!({
                     "eventSource": "aws:s3",
-                    "eventName": "ObjectCreated:Put",
+                    "eventName": if about.written { "ObjectCreated:Put" } else { "ObjectRemoved:Delete" },
                     "s3": {
-                        "bucket": { "name": STATE_BUCKET },
-                        "object": { "key": format!("{STATE_PREFIX}/{key}").replace(' ', "+"), "sequencer": "0A" },
+                        "bucket": { "name": about.bucket },
+                        "object": { "key": about.key.replace(' ', "+"), "sequencer": about.sequencer },
                     },
                 })
             })
             .collect();
         json!({ "Records": records })
     };
+    let one = |event: Value| vec![Notice { event: event.to_string(), about: about.to_vec(), failed: 0 }];
     match wrapping {
-        Wrapping::Direct => vec![s3(keys).to_string()],
+        Wrapping::Direct => one(s3(about)),
         Wrapping::Queue => {
-            let messages: Vec<Value> = keys
+            let messages: Vec<Value> = about
                 .iter()
                 .enumerate()
-                .map(|(n, key)| {
-                    let body = s3(std::slice::from_ref(key)).to_string();
+                .map(|(n, about)| {
+                    let body = s3(std::slice::from_ref(about)).to_string();
                     json!({ "messageId": n.to_string(), "eventSource": "aws:sqs", "body": body })
                 })
                 .collect();
-            vec![json!({ "Records": messages }).to_string()]
+            one(json!({ "Records": messages }))
         }
         Wrapping::Topic => {
-            let message =
-                json!({ "EventSource": "aws:sns", "Sns": { "Type": "Notification", "Message": s3(keys).to_string() } });
-            vec![json!({ "Records": [message] }).to_string()]
+            let message = json!({ "EventSource": "aws:sns", "Sns": { "Type": "Notification", "Message": s3(about).to_string() } });
+            one(json!({ "Records": [message] }))
         }
-        Wrapping::Bus => keys
+        Wrapping::Bus => about
             .iter()
-            .map(|key| {
-                json!({
-                    "detail-type": "Object Created",
+            .map(|about| {
+                let event = json!({
+                    "detail-type": if about.written { "Object Created" } else { "Object Deleted" },
                     "source": "aws.s3",
                     "detail": {
-                        "bucket": { "name": STATE_BUCKET },
-                        "object": { "key": format!("{STATE_PREFIX}/{key}"), "sequencer": "0A" },
+                        "bucket": { "name": about.bucket },
+                        "object": { "key": about.key, "sequencer": about.sequencer },
                     },
-                })
-                .to_string()
+                });
+                Notice { event: event.to_string(), about: vec![about.clone()], failed: 0 }
             })
             .collect(),
     }

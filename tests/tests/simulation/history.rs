@@ -1,14 +1,18 @@
 //! What happened to the state, watched write by write: what may never change, and the steps that a cursor may take.
 //!
-//! Holds I8 (the log is contiguous, immutable, one id per number) and the cursor's own rules: a range that was decided is
-//! committed before the next one is, whole, at versions that never decrease.
+//! Holds I8 (the log is contiguous, immutable, one id per number), that what a change file names is in the state before it,
+//! and the cursor's own rules: a range that was decided is committed before the next one is, whole, at versions that
+//! never decrease.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use freshjoin_core::batch::{Cursor, Intent};
-use freshjoin_core::change::{ChangeFile, Version};
+use freshjoin_core::change::{Change, ChangeFile, ObjectOp, Version};
 use freshjoin_core::sequence::SequenceNumber;
+use sha2::{Digest, Sha256};
+
+use crate::definitions::hex;
 
 /// An invariant that does not hold.
 #[derive(Debug)]
@@ -46,7 +50,7 @@ pub struct ShardHistory {
 #[derive(Debug, Default)]
 pub struct History {
     pub files: BTreeMap<Version, (Bytes, ChangeFile)>,
-    /// Definitions and bases.
+    /// Definitions, bases, and copies of reference objects.
     pub fixed: BTreeMap<String, Bytes>,
     /// By shard.
     pub shards: BTreeMap<String, ShardHistory>,
@@ -65,7 +69,10 @@ impl History {
         if key.starts_with("cursors/") {
             return self.cursor(key, bytes);
         }
-        if key.starts_with("snapshots/") || key.starts_with("pipelines/") {
+        if let Some(name) = key.strip_prefix("objects/") {
+            holds!(hex(&Sha256::digest(bytes)) == name, "I8: {key} is not what its name says");
+        }
+        if ["snapshots/", "pipelines/", "objects/"].iter().any(|folder| key.starts_with(folder)) {
             let known = self.fixed.entry(key.into()).or_insert_with(|| bytes.clone());
             holds!(known == bytes, "{key} was altered");
             return Ok(());
@@ -94,6 +101,14 @@ impl History {
         holds!(version == self.head() + 1, "I8: a gap: change file {version} follows {}", self.head());
         let file = ChangeFile::decode(version, bytes)
             .map_err(|error| Violation(format!("I8: change file {version} cannot be read: {error}")))?;
+        for change in &file.changes {
+            if let Change::Object(change) = change
+                && change.op == ObjectOp::Replace
+            {
+                let copy = format!("objects/{}", change.sha256);
+                holds!(self.fixed.contains_key(&copy), "I8: change file {version} names {copy}, which is not there");
+            }
+        }
         self.files.insert(version, (bytes.clone(), file));
         Ok(())
     }

@@ -4,12 +4,14 @@
 //! `FRESHJOIN_SIM_SEED=7` replays one seed with its whole trace; `FRESHJOIN_SIM_SEEDS=2000` runs that many. A failure
 //! names the seed, the command that replays it, what does not hold, and the last of what happened.
 
+mod bucket;
 mod check;
 mod definitions;
 mod delivery;
 mod environment;
 mod events;
 mod faults;
+mod folded;
 mod history;
 mod mapping;
 mod model;

@@ -15,10 +15,10 @@ use crate::history::{History, Violation};
 use crate::orders::Sub;
 use crate::table::key_text;
 
-/// A table's rows by primary key.
+/// A reference's rows by what tells them apart, in the order in which a join gives them.
 pub type Rows = BTreeMap<String, Value>;
 
-/// A reference table at every version from its base on.
+/// A reference at every version from its base on.
 #[derive(Debug)]
 pub struct Reference {
     pub base: Version,
@@ -29,7 +29,7 @@ pub struct Reference {
 type Known = (Option<(String, u64)>, Option<Value>);
 
 impl Reference {
-    /// From the base and the change files; `None` where there is no base.
+    /// A table from its base and the change files; `None` where there is no base.
     pub fn fold(history: &History, table: &str) -> Result<Option<Self>, Violation> {
         let Some(bytes) = history.fixed.get(&format!("snapshots/_base/{table}.jsonl")) else { return Ok(None) };
         let wrong = |what: &dyn std::fmt::Display| Violation(format!("the base of {table}: {what}"));

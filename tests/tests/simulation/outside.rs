@@ -2,8 +2,11 @@
 
 use freshjoin_core::change::{Flag, Version};
 use freshjoin_core::ports::{PutEntry, Shard, Stream};
+use freshjoin_core::reference::base_key;
 
+use crate::definitions::{AREAS, MENUS};
 use crate::environment::Deployment;
+use crate::events::About;
 use crate::schedule::{Run, limits, now, open, shards};
 
 impl Run {
@@ -25,6 +28,42 @@ impl Run {
         let answers = now(self.world.stream.put(&[entry])).expect("nothing fails here");
         assert!(answers.iter().all(Result::is_ok));
         self.lengths.clear();
+    }
+
+    /// An object or two are written or removed, of which S3 gives notice, sometimes more than once.
+    pub fn change_objects(&mut self) {
+        let (told, about) = self.objects.change(&mut self.rng);
+        self.world.trace.note(format_args!("objects{told}"));
+        self.notify_objects(&about);
+    }
+
+    fn notify_objects(&mut self, about: &[About]) {
+        let together = self.rng.chance(500);
+        for part in about.chunks(if together { about.len().max(1) } else { 1 }) {
+            for _ in 0..1 + self.rng.weighted(&[700, 200, 100]) {
+                self.notify(part);
+            }
+        }
+    }
+
+    /// S3 gives notice once more, perhaps of what was long ago.
+    pub fn repeat_notice(&mut self) {
+        if let Some(about) = self.objects.any_notice(&mut self.rng) {
+            self.notify(&[about]);
+        }
+    }
+
+    /// Before the calm: objects that nobody can read are mended, and a reference that nobody has looked at has something
+    /// to look at.
+    pub fn mend_objects(&mut self) {
+        for reference in [AREAS, MENUS] {
+            let seen = self.history.fixed.contains_key(&base_key(reference));
+            let about = self.objects.mend(reference, seen, &mut self.rng);
+            self.notify_objects(&about);
+        }
+        for _ in 0..if self.objects.active { self.rng.below(6) } else { 0 } {
+            self.repeat_notice();
+        }
     }
 
     /// Flags that nobody of ours wrote: some true, most not.
@@ -56,7 +95,7 @@ impl Run {
     pub fn redeploy(&mut self) {
         let last = self.deployments[self.deployments.len() - 1];
         let deployment = Deployment {
-            definition: self.rng.below(self.world.definitions.len()),
+            definition: self.rng.between(self.choice.start, self.choice.end - 1),
             output: if self.rng.chance(500) { "s3://out/a" } else { "s3://out/b" },
             limits: limits(&mut self.rng),
             ..last

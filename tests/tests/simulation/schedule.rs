@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::ops::Range;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -14,10 +15,11 @@ use freshjoin_core::ports::{ObjectStore, Shard, Stream};
 use freshjoin_core::settings::AsOf;
 use freshjoin_core::time::Timestamp;
 
+use crate::bucket::Objects;
 use crate::check::{Settled, Summary, outputs};
 use crate::definitions;
 use crate::environment::{Deployment, Environment, Function, Reports, Running, World, state_location};
-use crate::events::{STATE_BUCKET, STATE_PREFIX, STREAM};
+use crate::events::{Notice, STATE_BUCKET, STATE_PREFIX, STREAM};
 use crate::faults::{Rates, Trace, Weather};
 use crate::history::{History, Violation, holds};
 use crate::mapping::{Batch, Mappings, Source};
@@ -37,8 +39,8 @@ pub struct Task {
 /// What an invocation was given.
 pub enum What {
     Batch(Batch),
-    /// An event of S3, and how often it has failed.
-    Notice(String, u32),
+    /// An event of S3.
+    Notice(Notice),
 }
 
 /// A run.
@@ -46,6 +48,9 @@ pub struct Run {
     pub rng: Rng,
     pub world: World,
     pub references: References,
+    pub objects: Objects,
+    /// Which definitions may be deployed.
+    pub choice: Range<usize>,
     pub orders: Orders,
     /// Of the order stream; asked for only when they change, as a call to the stream would hold up the clock.
     pub shards: Vec<Shard>,
@@ -58,8 +63,8 @@ pub struct Run {
     pub environments: Vec<Environment>,
     pub tasks: Vec<Task>,
     pub deployments: Vec<Deployment>,
-    /// Events of S3 on their way, with how often they failed.
-    pub notices: Vec<(String, u32)>,
+    /// Events of S3 on their way.
+    pub notices: Vec<Notice>,
     /// The newest version that S3 took note of.
     pub noticed: Version,
     pub started: usize,
@@ -107,8 +112,11 @@ impl Run {
             tables,
         };
         let references = References::new(&world.tables, &world.clock, &mut rng);
+        let active = rng.chance(350);
+        let objects = Objects::new(&world.stores, active, &mut rng);
+        let (first, choice) = definitions::choices(active, world.definitions.len());
         let deployment = Deployment {
-            definition: rng.below(3),
+            definition: rng.between(first.start, first.end - 1),
             output: "s3://out/a",
             as_of: if rng.chance(150) { AsOf::Latest } else { AsOf::Flag },
             limits: limits(&mut rng),
@@ -117,6 +125,8 @@ impl Run {
         trace.note(format_args!("{rates:?} {deployment:?} {:?}", references.views));
         Self {
             references,
+            objects,
+            choice,
             orders: Orders::default(),
             shards: shards(&world),
             open: vec![open(&shards(&world))],
@@ -142,7 +152,8 @@ impl Run {
         self.world.clock.advance(Duration::from_millis(self.rng.below(4) as u64));
         let enrich = if step >= self.enriching_from { 50 } else { 0 };
         let put = if self.orders.known.len() < MOST_RECORDS { 25 } else { 0 };
-        let weights = [780, put, 12, enrich, 25, 30, 6, 3, 3, 2, 3, 3, 1, 8];
+        let (replace, repeat) = if self.objects.active { (12, 4) } else { (0, 0) };
+        let weights = [780, put, 12, enrich, 25, 30, 6, 3, 3, 2, 3, 3, 1, 8, replace, repeat];
         match self.rng.weighted(&weights) {
             0 if !self.tasks.is_empty() => {
                 let place = self.rng.below(self.tasks.len());
@@ -179,19 +190,23 @@ impl Run {
                 self.world.trace.note(format_args!("{seconds} seconds pass"));
                 self.world.clock.advance(Duration::from_secs(seconds));
             }
-            _ => self.world.clock.advance(Duration::from_millis(self.rng.below(2_000) as u64)),
+            13 => self.world.clock.advance(Duration::from_millis(self.rng.below(2_000) as u64)),
+            14 => self.change_objects(),
+            _ => self.repeat_notice(),
         }
         self.observe()
     }
 
     /// Looks at the state if something may have been written; new change files give notice.
-    fn observe(&mut self) -> Result<(), Violation> {
+    pub fn observe(&mut self) -> Result<(), Violation> {
         let written = self.world.weather.take_written();
         if written.is_empty() {
             return Ok(());
         }
-        for path in written {
-            let Some(key) = path.strip_prefix(&format!("{STATE_BUCKET}/{STATE_PREFIX}/")) else { continue };
+        let root = format!("{STATE_BUCKET}/{STATE_PREFIX}/");
+        let mut keys: Vec<&str> = written.iter().filter_map(|path| path.strip_prefix(&root)).collect();
+        copies_first(&mut keys);
+        for key in keys {
             let found = now(self.world.state.get(key)).expect("nothing fails here");
             if let Some(object) = found {
                 self.history.observe(key, &object.bytes)?;
@@ -236,6 +251,7 @@ impl Run {
                 }
             }
         }
+        self.mend_objects();
         let mut announced = None;
         for _ in 0..PATIENCE {
             self.retire();
@@ -266,13 +282,16 @@ impl Run {
 
     fn check(&mut self) -> Result<Summary, Violation> {
         let objects = self.world.state.objects();
-        objects.iter().try_for_each(|(key, bytes)| self.history.observe(key, bytes))?;
+        let mut keys: Vec<&str> = objects.keys().map(String::as_str).collect();
+        copies_first(&mut keys);
+        keys.into_iter().try_for_each(|key| self.history.observe(key, &objects[key]))?;
         self.history.complete(&objects)?;
         let settled = Settled {
             world: &self.world,
             history: &self.history,
             orders: &self.orders,
             references: &self.references,
+            objects: &self.objects,
             shards: &self.shards,
             as_of: self.deployments[0].as_of,
         };
@@ -311,6 +330,11 @@ impl Run {
         }
         Err(Violation("I4: a redelivery never ends".into()))
     }
+}
+
+/// Copies of objects before the change files that name them, where both may be new.
+fn copies_first(keys: &mut [&str]) {
+    keys.sort_by_key(|key| !key.starts_with("objects/"));
 }
 
 pub fn limits(rng: &mut Rng) -> Limits {

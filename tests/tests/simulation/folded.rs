@@ -1,0 +1,155 @@
+//! What a reference on S3 should be: the plain fold of its base and the change files, over the copies in the state.
+//!
+//! Of two changes to an object the greater sequencer wins, of equal ones the later version; a removal that would leave
+//! the reference without rows is not followed. Shares with the product only the formats of what it reads.
+
+use std::collections::BTreeMap;
+
+use freshjoin_core::change::{Change, ObjectOp, Version};
+use freshjoin_core::reference::base_key;
+use freshjoin_core::time::Timestamp;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::bucket::belongs;
+use crate::definitions::hex;
+use crate::history::{History, Violation, holds};
+use crate::model::{Reference, Rows};
+
+/// A reference at every version, and what its objects hold in the end.
+#[derive(Debug)]
+pub struct Folded {
+    pub reference: Reference,
+    held: BTreeMap<String, Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    /// Of its newest change; none where only the base names it.
+    newest: Option<u128>,
+    rows: Rows,
+    /// Its removal was not followed.
+    left: bool,
+}
+
+impl Folded {
+    /// From the base and the change files; `None` where there is no base.
+    pub fn new(history: &History, reference: &str) -> Result<Option<Self>, Violation> {
+        let Some(bytes) = history.fixed.get(&base_key(reference)) else { return Ok(None) };
+        let wrong = |what: &dyn std::fmt::Display| Violation(format!("the base of {reference}: {what}"));
+        let text = std::str::from_utf8(bytes).map_err(|error| wrong(&error))?;
+        let mut lines = text.lines().map(|line| serde_json::from_str::<Value>(line).map_err(|error| wrong(&error)));
+        let header = lines.next().ok_or_else(|| wrong(&"empty"))??;
+        let base = header["version"].as_u64().ok_or_else(|| wrong(&"no version"))?;
+        let started = header["scan_started"].as_str().unwrap_or_default();
+        let started: Timestamp = started.parse().map_err(|error| wrong(&error))?;
+        let mut named = named(history, reference, base);
+        let mut held: BTreeMap<String, Held> = BTreeMap::new();
+        for line in lines {
+            let line = line?;
+            let object = line["object"].as_str().ok_or_else(|| wrong(&"no object"))?;
+            let newest = line["sequencer"].as_str().map(rank);
+            let due = named.remove(object);
+            holds!(newest == due, "the base of {reference}: {object} has sequencer {newest:?}, the log has {due:?}");
+            let rows = line["sha256"].as_str().map(|sha256| content(history, object, sha256)).transpose()?;
+            held.insert(object.into(), Held { newest, rows: rows.unwrap_or_default(), left: false });
+        }
+        holds!(named.is_empty(), "the base of {reference} forgets what the log names: {named:?}");
+        let mut versions = BTreeMap::from([(base, all(&held))]);
+        for (version, (_, file)) in history.files.range(base + 1..) {
+            for change in &file.changes {
+                let Change::Object(change) = change else { continue };
+                let object = change.object.as_str();
+                let order = rank(&change.sequencer);
+                let takes = match held.get(object) {
+                    None => true,
+                    Some(Held { newest: Some(newest), .. }) => order >= *newest,
+                    // Five minutes, as source clocks differ.
+                    Some(Held { newest: None, .. }) => change.at.millis() >= started.millis() - 300_000,
+                };
+                if !takes || !belongs(reference, object) {
+                    continue;
+                }
+                let mut rows = Rows::new();
+                if change.op == ObjectOp::Replace {
+                    rows = content(history, object, &change.sha256)?;
+                } else if !held.iter().any(|(other, held)| other != object && !held.rows.is_empty()) {
+                    held.entry(object.into()).and_modify(|held| held.left = true);
+                    continue;
+                }
+                held.insert(object.into(), Held { newest: Some(order), rows, left: false });
+            }
+            versions.insert(*version, all(&held));
+        }
+        Ok(Some(Self { reference: Reference { base, versions }, held }))
+    }
+
+    /// I5: in the end each object holds what its bucket does, and nothing else is left but what the last removals left.
+    pub fn settled(&self, bucket: &BTreeMap<String, Vec<u8>>) -> Result<(), Violation> {
+        for (object, bytes) in bucket {
+            let found = self.held.get(object).map(|held| held.rows.clone()).unwrap_or_default();
+            let due = rows(object, bytes)?;
+            holds!(found == due, "I5: {object} is {due:?} and the log folds to {found:?}");
+        }
+        for (object, held) in &self.held {
+            let gone = held.rows.is_empty() || held.left || bucket.contains_key(object);
+            holds!(gone, "I5: {object} is gone and the log folds to {held:?}");
+        }
+        Ok(())
+    }
+}
+
+/// A sequencer as a number: zeros at its end mean nothing.
+pub fn rank(sequencer: &str) -> u128 {
+    u128::from_str_radix(&format!("{sequencer:0<24}"), 16).expect("it is hexadecimal")
+}
+
+/// The greatest sequencer of each object of a reference that the log names up to a version.
+fn named(history: &History, reference: &str, through: Version) -> BTreeMap<String, u128> {
+    let mut named = BTreeMap::new();
+    for (_, file) in history.files.range(..=through).map(|(_, file)| file) {
+        for change in &file.changes {
+            let Change::Object(change) = change else { continue };
+            if belongs(reference, &change.object) {
+                let newest = named.entry(change.object.clone()).or_insert(0);
+                *newest = rank(&change.sequencer).max(*newest);
+            }
+        }
+    }
+    named
+}
+
+fn all(held: &BTreeMap<String, Held>) -> Rows {
+    held.values().flat_map(|held| held.rows.clone()).collect()
+}
+
+fn content(history: &History, object: &str, sha256: &str) -> Result<Rows, Violation> {
+    let copy = history.fixed.get(&format!("objects/{sha256}"));
+    rows(object, copy.ok_or_else(|| Violation(format!("I8: the copy {sha256} of {object} is not there")))?)
+}
+
+/// The rows of a content, JSON lines or CSV without quotes, by what tells them apart: object, text, and how often that
+/// text came before.
+fn rows(object: &str, bytes: &[u8]) -> Result<Rows, Violation> {
+    let unsound = || Violation(format!("{object} is unsound: {}", String::from_utf8_lossy(bytes)));
+    let text = std::str::from_utf8(bytes).map_err(|_| unsound())?;
+    let mut lines = text.lines();
+    let header = if object.ends_with(".csv") { lines.next() } else { None };
+    let mut seen: BTreeMap<String, u32> = BTreeMap::new();
+    let mut rows = Rows::new();
+    for line in lines {
+        let text = header.map_or_else(|| line.to_owned(), |header| csv_row(header, line));
+        let digest = hex(&Sha256::digest(format!("{object}\0{text}"))[..16]);
+        let occurrence = seen.entry(text.clone()).or_default();
+        let row = serde_json::from_str(&text).map_err(|_| unsound())?;
+        rows.insert(format!("{digest}{occurrence:08x}"), row);
+        *occurrence += 1;
+    }
+    Ok(rows)
+}
+
+fn csv_row(header: &str, line: &str) -> String {
+    let cells = header.split(',').zip(line.split(',')).filter(|(_, cell)| !cell.is_empty());
+    let members: Vec<String> = cells.map(|(name, cell)| format!("{name:?}:{cell:?}")).collect();
+    format!("{{{}}}", members.join(","))
+}
