@@ -107,7 +107,7 @@ pub struct InjectorSettings {
     pub state: Location,
     /// [`STREAM`].
     pub stream: StreamName,
-    /// Bytes that a reference object may have: half of the function's memory.
+    /// Bytes that a reference object may take: a quarter of the function's memory.
     pub content_limit: u64,
 }
 
@@ -124,7 +124,7 @@ pub struct EnricherSettings {
     pub stream: StreamName,
     /// [`AS_OF`].
     pub as_of: AsOf,
-    /// Bytes that a reference object, or the rows of all objects of a reference, may have: half of the function's memory.
+    /// Bytes that a reference object, or the rows of all of them, may take: a quarter of the function's memory.
     pub content_limit: u64,
 }
 
@@ -232,10 +232,11 @@ fn required<T>(
     optional(source, variable, expected, parse)?.ok_or(SettingsError::Missing { variable, expected })
 }
 
-/// The other half is for the records in hand and what they become.
+/// A replaced object is in memory as bytes, as new rows, as old rows, and as what older versions still see; and there are
+/// the records in hand.
 fn content_limit(source: &Source<'_>) -> Result<u64, SettingsError> {
     let megabytes = optional(source, MEMORY, "the function's memory in MB, as Lambda does", |text| text.parse().ok())?;
-    Ok(megabytes.map_or(DEFAULT_CONTENT_LIMIT, |megabytes: u64| (megabytes << 20) / 2))
+    Ok(megabytes.map_or(DEFAULT_CONTENT_LIMIT, |megabytes: u64| (megabytes << 20) / 4))
 }
 
 fn switch(text: &str) -> Option<bool> {

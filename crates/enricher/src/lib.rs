@@ -11,6 +11,7 @@ pub use event::{EventError, KinesisEvent};
 use freshjoin_core::batch::{Consumer, ConsumerDeps, ConsumerSettings, Progress};
 use freshjoin_core::chain::Chain;
 use freshjoin_core::deadline::within;
+use freshjoin_core::location::Location;
 use freshjoin_core::pipeline::{Definition, DefinitionError, Delivery};
 use freshjoin_core::record::Records;
 use freshjoin_core::response::BatchResponse;
@@ -55,6 +56,17 @@ pub enum BuildError {
         "delivery = \"at-least-once\" keeps no cursor, so it cannot join as of flags; set FRESHJOIN_AS_OF to latest"
     )]
     NoCursor,
+    /// Its notices would be taken for the state's own.
+    #[error(
+        "reference {reference:?} lies inside FRESHJOIN_STATE ({state}), whose notices are not about reference data; \
+         move the one or the other to a prefix of its own"
+    )]
+    InsideState {
+        /// The object's URL, or the prefix.
+        reference: String,
+        /// The state's location.
+        state: Location,
+    },
 }
 
 impl Enricher {
@@ -66,6 +78,11 @@ impl Enricher {
         let definition = Definition::parse(definition)?;
         if definition.output.delivery == Delivery::AtLeastOnce && settings.as_of != AsOf::Latest {
             return Err(BuildError::NoCursor);
+        }
+        let inside = format!("{}/", settings.state);
+        let ids = definition.references.iter().map(|reference| reference.source.id());
+        if let Some(reference) = ids.into_iter().find(|id| id.starts_with(&inside)) {
+            return Err(BuildError::InsideState { reference: reference.into(), state: settings.state.clone() });
         }
         let mut consumer = ConsumerSettings::new(settings.output.clone(), settings.as_of);
         consumer.content_limit = settings.content_limit;

@@ -67,8 +67,12 @@ pub(crate) async fn capture(deps: &FlagInjector, objects: Objects, end: Timestam
         }
     };
     let mut changes: BTreeMap<String, (ObjectChange, Vec<usize>)> = BTreeMap::new();
-    for (url, Noticed { notice, messages }) in objects.0 {
+    for (url, Noticed { mut notice, messages }) in objects.0 {
         let known = recent.get(&url);
+        if let Some((_, known)) = known.filter(|_| notice.sequencer.is_empty()) {
+            // Somebody's own call: what is there now is no older than what is known.
+            notice.sequencer.clone_from(&known.sequencer);
+        }
         if let Some((version, known)) = known
             && compare_sequencers(&notice.sequencer, &known.sequencer).is_lt()
         {
@@ -159,9 +163,11 @@ async fn read(deps: &FlagInjector, url: &str, notice: &Notice) -> Result<ObjectC
     }
     let Some((content, version_id)) = found else { return Ok(change) };
     validate(url, content.bytes.clone(), deps.content_limit)
+        .await
         .map_err(|source| InjectError::Content { object: url.into(), source })?;
     let sha256 = put_copy(&*deps.store, content.bytes).await?;
-    let (etag, at) = (Some(content.etag.0), content.modified);
+    // As S3's notices have it: the quotes are HTTP's.
+    let (etag, at) = (Some(content.etag.0.trim_matches('"').to_owned()), content.modified);
     Ok(ObjectChange { op: ObjectOp::Replace, sha256, etag, version_id, at, ..change })
 }
 

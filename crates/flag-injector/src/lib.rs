@@ -102,7 +102,7 @@ pub enum InjectError {
     },
     /// A reference object that this function cannot hold; what was joined with before stays.
     #[error(
-        "{object} has {size} bytes, and this function holds {limit}, half of its memory; give it more memory, or the \
+        "{object} has {size} bytes, and this function holds {limit}, a quarter of its memory; give it more memory, or the \
          object less"
     )]
     TooLarge {

@@ -57,8 +57,12 @@ async fn a_wrong_definition_is_refused_with_its_mend(servers: Arc<Servers>) {
         ("format       = \"csv\"", "format       = \"xml\"", "xml"),
         ("name = \"orders\"", "", "name"),
         ("name = \"orders\"", "name = \"../orders\"", "name"),
+        ("dynamodb = \"TABLE\"", "s3 = \"s3://BUCKET/state/reference/p.jsonl\"", "FRESHJOIN_STATE"),
+        ("dynamodb = \"TABLE\"", "s3 = \"s3://BUCKET/reference/p.txt\"", ".jsonl"),
     ] {
-        world.deployment.pipeline = good.replace(from, to);
+        let from = from.replace("TABLE", world.table.name());
+        let to = to.replace("BUCKET", &world.bucket);
+        world.deployment.pipeline = good.replace(&from, &to);
         assert_ne!(world.deployment.pipeline, good, "{from}");
         let words = last_words(&world, "enricher", world.variables()).await;
         assert!(words.contains(word), "{to} said: {words}");

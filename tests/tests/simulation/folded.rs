@@ -1,13 +1,12 @@
 //! What a reference on S3 should be: the plain fold of its base and the change files, over the copies in the state.
 //!
-//! Of two changes to an object the greater sequencer wins, of equal ones the later version; a removal that would leave
-//! the reference without rows is not followed. Shares with the product only the formats of what it reads.
+//! Of two changes to an object the greater sequencer wins, of equal ones the later version; what was removed keeps its rows
+//! until another object has some. Shares with the product only the formats of what it reads.
 
 use std::collections::BTreeMap;
 
 use freshjoin_core::change::{Change, ObjectOp, Version};
 use freshjoin_core::reference::base_key;
-use freshjoin_core::time::Timestamp;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -28,8 +27,8 @@ struct Held {
     /// Of its newest change; none where only the base names it.
     newest: Option<u128>,
     rows: Rows,
-    /// Its removal was not followed.
-    left: bool,
+    /// It is gone; its rows stay while no other object has any.
+    removed: bool,
 }
 
 impl Folded {
@@ -41,8 +40,6 @@ impl Folded {
         let mut lines = text.lines().map(|line| serde_json::from_str::<Value>(line).map_err(|error| wrong(&error)));
         let header = lines.next().ok_or_else(|| wrong(&"empty"))??;
         let base = header["version"].as_u64().ok_or_else(|| wrong(&"no version"))?;
-        let started = header["scan_started"].as_str().unwrap_or_default();
-        let started: Timestamp = started.parse().map_err(|error| wrong(&error))?;
         let mut named = named(history, reference, base);
         let mut held: BTreeMap<String, Held> = BTreeMap::new();
         for line in lines {
@@ -52,7 +49,10 @@ impl Folded {
             let due = named.remove(object);
             holds!(newest == due, "the base of {reference}: {object} has sequencer {newest:?}, the log has {due:?}");
             let rows = line["sha256"].as_str().map(|sha256| content(history, object, sha256)).transpose()?;
-            held.insert(object.into(), Held { newest, rows: rows.unwrap_or_default(), left: false });
+            held.insert(
+                object.into(),
+                Held { newest, rows: rows.unwrap_or_default(), removed: line["removed"] == true },
+            );
         }
         holds!(named.is_empty(), "the base of {reference} forgets what the log names: {named:?}");
         let mut versions = BTreeMap::from([(base, all(&held))]);
@@ -61,23 +61,19 @@ impl Folded {
                 let Change::Object(change) = change else { continue };
                 let object = change.object.as_str();
                 let order = rank(&change.sequencer);
-                let takes = match held.get(object) {
-                    None => true,
-                    Some(Held { newest: Some(newest), .. }) => order >= *newest,
-                    // Five minutes, as source clocks differ.
-                    Some(Held { newest: None, .. }) => change.at.millis() >= started.millis() - 300_000,
-                };
-                if !takes || !belongs(reference, object) {
+                let known = held.get(object).and_then(|held| held.newest);
+                if known.is_some_and(|known| order < known) || !belongs(reference, object) {
                     continue;
                 }
-                let mut rows = Rows::new();
-                if change.op == ObjectOp::Replace {
-                    rows = content(history, object, &change.sha256)?;
-                } else if !held.iter().any(|(other, held)| other != object && !held.rows.is_empty()) {
-                    held.entry(object.into()).and_modify(|held| held.left = true);
-                    continue;
+                let removed = change.op == ObjectOp::Remove;
+                let entry = held.entry(object.into()).or_default();
+                if !removed {
+                    entry.rows = content(history, object, &change.sha256)?;
                 }
-                held.insert(object.into(), Held { newest: Some(order), rows, left: false });
+                (entry.newest, entry.removed) = (Some(order), removed);
+            }
+            if held.values().any(|held| !held.removed && !held.rows.is_empty()) {
+                held.values_mut().filter(|held| held.removed).for_each(|held| held.rows.clear());
             }
             versions.insert(*version, all(&held));
         }
@@ -92,7 +88,7 @@ impl Folded {
             holds!(found == due, "I5: {object} is {due:?} and the log folds to {found:?}");
         }
         for (object, held) in &self.held {
-            let gone = held.rows.is_empty() || held.left || bucket.contains_key(object);
+            let gone = held.rows.is_empty() || held.removed || bucket.contains_key(object);
             holds!(gone, "I5: {object} is gone and the log folds to {held:?}");
         }
         Ok(())

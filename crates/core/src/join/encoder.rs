@@ -78,7 +78,7 @@ pub enum Taken {
 }
 
 /// What one record may hold: so many that no record of 1 MiB has more, unless it was compressed.
-const MAX_SUB_RECORDS: u32 = 1 << 20;
+const MAX_SUB_RECORDS: u32 = 1 << 19;
 
 /// Why a record is undone.
 enum Refused {

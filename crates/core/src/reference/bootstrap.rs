@@ -32,7 +32,7 @@ pub struct Sources<'a> {
     pub tables: &'a dyn Tables,
     /// Opens the buckets of reference objects, for a first look at them.
     pub stores: &'a dyn Stores,
-    /// Bytes that the content of one object, or the rows of all objects of a reference, may take in memory.
+    /// Bytes that the content of one object, or the rows of all objects, may take in memory.
     pub limit: u64,
     /// For the time the scan begins.
     pub clock: &'a dyn Clock,
@@ -97,7 +97,7 @@ pub enum LoadError {
     },
     /// More than this function holds.
     #[error(
-        "{reference} has {size} bytes, and this function holds {limit}, half of its memory; give it more memory, or \
+        "{reference} has {size} bytes, and this function holds {limit}, a quarter of its memory; give it more memory, or \
          the object less"
     )]
     TooLarge {

@@ -12,7 +12,7 @@ use super::contents::{Contents, Wanted};
 use super::objects::{ObjectEffect, covers, load_objects};
 use super::row::Projection;
 use super::versioned::{Effect, VersionedReference};
-use crate::change::{Change, ChangeFile, ObjectChange, ObjectOp, Version, digest};
+use crate::change::{Change, ChangeFile, ObjectOp, Version, digest};
 use crate::log::ReadError;
 use crate::pipeline::Source;
 
@@ -30,7 +30,7 @@ pub struct Library {
     digests: BTreeMap<Version, String>,
     oldest: Version,
     head: Version,
-    /// Bytes that the rows of one reference's objects may take.
+    /// Bytes that the rows of all objects may take.
     limit: u64,
 }
 
@@ -75,7 +75,11 @@ impl Library {
         for (source, projection) in references {
             let (header, rows) = match source {
                 Source::Table(table) => load_table(sources, table, projection).await?,
-                Source::Object(_) => load_objects(sources, source, projection).await?,
+                Source::Object(_) => {
+                    let held: u64 = library.references.iter().map(VersionedReference::object_bytes).sum();
+                    let sources = Sources { limit: sources.limit.saturating_sub(held), ..sources };
+                    load_objects(sources, source, projection).await?
+                }
             };
             library.oldest = library.oldest.max(header.version);
             library.head = library.head.min(header.version);
@@ -146,7 +150,7 @@ impl Library {
         replaced.flat_map(move |change| {
             let shelves = self.sources.iter().zip(&self.references).enumerate();
             let relevant = shelves.filter(move |(_, (shelf, rows))| {
-                covers(&shelf.source, &change.object) && file.version > shelf.base && rows.may_be_news(change)
+                covers(&shelf.source, &change.object) && file.version > shelf.base && rows.is_news(change)
             });
             relevant.map(move |(reference, (_, rows))| Wanted {
                 reference,
@@ -179,6 +183,12 @@ impl Library {
             for change in &file.changes {
                 done.changes += self.apply_change(file.version, change, &mut contents)?;
             }
+            for (shelf, reference) in self.sources.iter().zip(&mut self.references) {
+                let kept = reference.settle_objects(file.version);
+                if !kept.is_empty() && file.changes.iter().any(|change| removes(change, &shelf.source)) {
+                    alarm(file.version, &shelf.source, &kept);
+                }
+            }
             self.digests.insert(file.version, digest(bytes));
             self.head = file.version;
             done.files += 1;
@@ -207,6 +217,7 @@ impl Library {
 
     fn apply_change(&mut self, version: Version, change: &Change, contents: &mut Contents) -> Result<u64, LoadError> {
         let mut applied = 0;
+        let mut held: u64 = self.references.iter().map(VersionedReference::object_bytes).sum();
         for (index, (shelf, reference)) in self.sources.iter().zip(&mut self.references).enumerate() {
             if version <= shelf.base {
                 continue;
@@ -222,16 +233,12 @@ impl Library {
                 }
                 Change::Object(object) if covers(&shelf.source, &object.object) && reference.is_news(object) => {
                     let rows = contents.take(index, object)?;
-                    let size = reference.object_bytes_with(&object.object, &rows);
-                    if size > self.limit {
-                        let (reference, limit) = (shelf.source.id().into(), self.limit);
+                    held = held - reference.bytes_of(&object.object) + rows.bytes;
+                    if held > self.limit {
+                        let (reference, size, limit) = (shelf.source.id().into(), held, self.limit);
                         return Err(LoadError::TooLarge { reference, size, limit });
                     }
-                    match reference.apply_object(version, object, rows) {
-                        ObjectEffect::Applied => applied += 1,
-                        ObjectEffect::Superseded => {}
-                        ObjectEffect::Kept => kept(version, &shelf.source, object),
-                    }
+                    applied += u64::from(reference.apply_object(version, object, rows) == ObjectEffect::Applied);
                 }
                 _ => {}
             }
@@ -240,13 +247,17 @@ impl Library {
     }
 }
 
+fn removes(change: &Change, reference: &Source) -> bool {
+    matches!(change, Change::Object(change) if change.op == ObjectOp::Remove && covers(reference, &change.object))
+}
+
 /// An emptied reference would make every record unmatched: more likely a mistake than a wish.
-fn kept(version: Version, reference: &Source, change: &ObjectChange) {
+fn alarm(version: Version, reference: &Source, objects: &[String]) {
     tracing::error!(
         version,
         reference = reference.id(),
-        object = change.object,
-        "the reference's last object was removed; its rows stay: put an object there, or take the reference out"
+        ?objects,
+        "the reference's last objects were removed; their rows stay: put an object there, or take the reference out"
     );
 }
 

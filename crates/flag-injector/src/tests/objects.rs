@@ -68,6 +68,7 @@ async fn a_notice_says_when_in_which_order_and_which_object() {
     world.handle(&notice(CREATED, KEY, "0A")).await.unwrap();
     let (_, change) = world.captured().remove(0);
     assert_eq!((change.sequencer.as_str(), change.at), ("0A", written), "the object's own time");
+    assert!(!change.etag.unwrap().contains('"'), "as S3's notices have it");
     world.bucket().remove(KEY);
     let before = world.clock.now();
     world.handle(&notice(REMOVED, KEY, "0B")).await.unwrap();
@@ -102,6 +103,18 @@ async fn a_notice_that_comes_twice_or_late_makes_no_second_change_file_and_is_an
     // An equal sequencer with other content: the object was read before it had changed again.
     world.bucket().insert(KEY, "{\"item\":\"donut\"}");
     assert_eq!(world.handle(&notice(CREATED, KEY, "0F")).await.unwrap(), InjectorResponse::Done { flag: Some(16) });
+}
+
+#[tokio::test]
+async fn a_call_without_a_sequencer_brings_what_is_there_now() {
+    let world = World::new();
+    world.bucket().insert(KEY, ROW);
+    world.handle(&notice(CREATED, KEY, "0A")).await.unwrap();
+    world.bucket().insert(KEY, "{\"item\":\"pizza\"}");
+    world.handle(&notice(CREATED, KEY, "")).await.unwrap();
+    let sequencers: Vec<_> =
+        world.captured().into_iter().map(|(version, change)| (version, change.sequencer)).collect();
+    assert_eq!(sequencers, [(13, "0A".to_owned()), (14, "0A".to_owned())]);
 }
 
 #[tokio::test]

@@ -60,6 +60,19 @@ impl World {
         version
     }
 
+    /// Makes one change file of two, with the changes in their order or the other way round.
+    fn join_files(&self, first: Version, second: Version, reversed: bool) {
+        let read = |version| ChangeFile::decode(version, &self.state.objects()[&change_key(version)]).unwrap();
+        let mut file = read(first);
+        file.changes.extend(read(second).changes);
+        if reversed {
+            file.changes.reverse();
+        }
+        self.state.insert(&change_key(first), file.encode().unwrap());
+        self.state.remove(&change_key(second));
+        *self.head.lock().unwrap() -= 1;
+    }
+
     /// What an order of `a` is joined with at each version up to the head, in an environment that follows the log and,
     /// the same, in one that starts cold there.
     async fn seen(&self) -> Vec<String> {
@@ -140,22 +153,13 @@ async fn a_prefix_is_the_rows_of_all_its_objects() {
     world.object_change(&object("_hidden.jsonl"), "03", Some(&rows(&[("a", "hidden")])));
     world.object_change("s3://ref/database/three.jsonl", "04", Some(&rows(&[("a", "elsewhere")])));
     world.object_change(&object("two.csv"), "05", None);
-    // What is left is the last: it stays.
+    // What is left is the last: it stays until there is another.
     world.object_change(&object("three.jsonl"), "06", None);
     world.object_change(&object("four.jsonl"), "07", Some(&rows(&[("a", "four"), ("a", "four")])));
     world.object_change(&object("three.jsonl"), "08", None);
     let seen = world.seen().await;
-    let expected = [
-        "one+two",
-        "one+three+two",
-        "three+two",
-        "three+two",
-        "three+two",
-        "three",
-        "three",
-        "four+four+three",
-        "four+four",
-    ];
+    let expected =
+        ["one+two", "one+three+two", "three+two", "three+two", "three+two", "three", "three", "four+four", "four+four"];
     assert_eq!(seen, expected);
 }
 
@@ -166,9 +170,9 @@ async fn a_removal_that_would_empty_the_reference_is_not_followed() {
     world.orders([0]).await;
     world.env().done(&world.cut(..)).await;
     world.object_change(SINGLE, "05", None);
-    world.object_change(SINGLE, "04", Some(&rows(&[("a", "older yet followed")])));
+    world.object_change(SINGLE, "04", Some(&rows(&[("a", "older than the removal")])));
     world.object_change(SINGLE, "06", Some(""));
-    assert_eq!(world.seen().await, ["base", "base", "older yet followed", ""]);
+    assert_eq!(world.seen().await, ["base", "base", "base", ""]);
 }
 
 #[tokio::test]
@@ -217,36 +221,58 @@ async fn an_emptied_reference_begins_with_what_the_log_has_of_it() {
 }
 
 #[tokio::test]
-async fn a_change_from_before_the_first_look_is_old_news() {
+async fn however_old_a_content_is_what_the_log_says_after_the_first_look_counts() {
     let world = world(SINGLE);
     world.put_object("data/products.jsonl", rows(&[("a", "base")]));
     world.orders([0]).await;
-    let before = world.clock.now();
-    world.clock.set(before.plus_millis(6 * 60 * 1000));
     world.env().done(&world.cut(..)).await;
-    world.clock.set(before);
-    world.object_change(SINGLE, "01", Some(&rows(&[("a", "old")])));
-    world.clock.set(before.plus_millis(2 * 60 * 1000));
-    world.object_change(SINGLE, "02", Some(&rows(&[("a", "within the clocks' grace")])));
-    world.clock.set(before.plus_millis(7 * 60 * 1000));
-    assert_eq!(world.seen().await, ["base", "base", "within the clocks' grace"]);
+    let now = world.clock.now();
+    // An older version that a delete brought to light, or an upload that began long ago.
+    world.clock.set(now.plus_millis(-24 * 60 * 60 * 1000));
+    world.object_change(SINGLE, "01", Some(&rows(&[("a", "a day old")])));
+    world.clock.set(now.plus_millis(60_000));
+    assert_eq!(world.seen().await, ["base", "a day old"]);
 }
 
 #[tokio::test]
-async fn old_news_of_an_object_counts_once_the_log_has_newer_news_of_it() {
+async fn a_renamed_last_object_leaves_nothing_behind_in_whatever_order_its_notices_come() {
+    let (old, new) = (format!("{PREFIX}a.jsonl"), format!("{PREFIX}b.jsonl"));
+    let content = rows(&[("a", "same")]);
+    for reversed in [false, true] {
+        let world = world(PREFIX);
+        world.put_object("data/a.jsonl", content.clone());
+        world.orders([0]).await;
+        world.env().done(&world.cut(..)).await;
+        let changes = [(&new, "05", Some(content.as_str())), (&old, "06", None)];
+        for at in if reversed { [1, 0] } else { [0, 1] } {
+            let (object, sequencer, content) = changes[at];
+            world.object_change(object, sequencer, content);
+        }
+        let seen = world.seen().await;
+        assert_eq!(seen.last().map(String::as_str), Some("same"), "{seen:?}");
+        // Both in one file.
+        let world = self::world(PREFIX);
+        world.put_object("data/a.jsonl", content.clone());
+        world.orders([0]).await;
+        world.env().done(&world.cut(..)).await;
+        world.object_change(&old, "06", None);
+        world.object_change(&new, "05", Some(&content));
+        world.join_files(1, 2, reversed);
+        assert_eq!(world.seen().await, ["same", "same"]);
+    }
+}
+
+#[tokio::test]
+async fn a_base_remembers_that_what_it_keeps_was_removed() {
     let world = world(PREFIX);
-    let one = format!("{PREFIX}one.jsonl");
-    world.put_object("data/one.jsonl", rows(&[("a", "base")]));
-    world.put_object("data/two.jsonl", rows(&[("b", "b")]));
+    let object = |name: &str| format!("{PREFIX}{name}");
+    world.object_change(&object("one.jsonl"), "01", Some(&rows(&[("a", "one")])));
+    world.object_change(&object("one.jsonl"), "02", None);
     world.orders([0]).await;
     world.env().done(&world.cut(..)).await;
-    let scanned = world.clock.now();
-    world.object_change(&one, "05", None);
-    // Greater than the removal's sequencer, and yet from before the scan: whoever is cold meets both at once.
-    world.clock.set(scanned.plus_millis(-6 * 60 * 1000));
-    world.object_change(&one, "06", Some(&rows(&[("a", "read long ago")])));
-    world.clock.set(scanned.plus_millis(60 * 1000));
-    assert_eq!(world.seen().await, ["base", "", "read long ago"]);
+    assert_eq!(world.rows(), [row(0, "one", 2)]);
+    world.object_change(&object("two.jsonl"), "03", Some(&rows(&[("a", "two")])));
+    assert_eq!(world.seen().await[2..], ["one", "two"]);
 }
 
 #[tokio::test]

@@ -24,6 +24,9 @@ pub(in crate::reference) struct ObjectLine {
     /// That of the log's newest change to it, where the log names it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(in crate::reference) sequencer: Option<String>,
+    /// It is gone, and was the last: its rows stay until another object has some.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(in crate::reference) removed: bool,
 }
 
 /// A manifest's bytes, its lines in the order of the objects' URLs.

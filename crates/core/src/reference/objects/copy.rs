@@ -77,7 +77,7 @@ pub(in crate::reference) async fn project_copy(
     projection: &Projection,
 ) -> Result<ObjectRows, LoadError> {
     let content = get_copy(state, object, sha256, limit).await?;
-    project(object, content, limit, projection).map_err(|source| unusable(object, source))
+    project(object, content, limit, projection).await.map_err(|source| unusable(object, source))
 }
 
 fn unusable(object: &str, source: ContentProblem) -> LoadError {

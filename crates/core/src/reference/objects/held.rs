@@ -19,6 +19,8 @@ pub(in crate::reference) struct HeldObject {
     rows: HashMap<RowId, JoinKeys>,
     /// What they take in memory.
     bytes: u64,
+    /// It is gone. Its rows stay for as long as no other object of the reference has any.
+    removed: bool,
 }
 
 /// What a change to an object did.
@@ -28,40 +30,32 @@ pub(in crate::reference) enum ObjectEffect {
     Applied,
     /// A newer one was there already.
     Superseded,
-    /// It would have taken the reference's last rows: they stay.
-    Kept,
 }
 
 impl VersionedReference {
     /// Takes an object of the base. `sequencer` is that of the log's newest change to it, where the log names it.
-    pub(in crate::reference) fn load_object(&mut self, object: &str, sequencer: Option<&str>, rows: ObjectRows) {
+    pub(in crate::reference) fn load_object(
+        &mut self,
+        object: &str,
+        sequencer: Option<&str>,
+        removed: bool,
+        rows: ObjectRows,
+    ) {
         self.set_rows(0, object, rows);
-        if let (Some(held), Some(sequencer)) = (self.objects.get_mut(object), sequencer) {
-            held.newest = Some(sequencer.into());
+        if let Some(held) = self.objects.get_mut(object) {
+            held.newest = sequencer.map(Into::into);
+            held.removed = removed;
         }
     }
 
     /// Whether a change to an object would take effect: nothing has to be read for one that would not.
     pub(in crate::reference) fn is_news(&self, change: &ObjectChange) -> bool {
-        match self.objects.get(change.object.as_str()) {
-            Some(HeldObject { newest: Some(known), .. }) => {
-                compare_sequencers(&change.sequencer, known) != Ordering::Less
-            }
-            // As with a table's rows: known from the scan alone, which saw what had happened before it.
-            Some(HeldObject { newest: None, .. }) => self.may_follow_scan(change.at),
-            None => true,
-        }
-    }
-
-    /// Whether it would, or could once changes have been applied that come before it: of an object that the base alone
-    /// names, its age stops counting then.
-    pub(in crate::reference) fn may_be_news(&self, change: &ObjectChange) -> bool {
-        let followed = self.objects.get(change.object.as_str()).is_some_and(|held| held.newest.is_some());
-        !followed || self.is_news(change)
+        let known = self.objects.get(change.object.as_str()).and_then(|held| held.newest.as_deref());
+        known.is_none_or(|known| compare_sequencers(&change.sequencer, known) != Ordering::Less)
     }
 
     /// Applies a change of version `version` to an object; `rows` is what a replaced object holds now. Versions come in
-    /// rising order.
+    /// rising order, and after a version's last change comes [`settle_objects`](Self::settle_objects).
     pub(in crate::reference) fn apply_object(
         &mut self,
         version: Version,
@@ -71,14 +65,26 @@ impl VersionedReference {
         if !self.is_news(change) {
             return ObjectEffect::Superseded;
         }
-        if change.op == ObjectOp::Remove && !self.has_rows_beside(&change.object) {
-            return ObjectEffect::Kept;
+        if change.op == ObjectOp::Replace {
+            self.set_rows(version, &change.object, rows);
         }
-        self.set_rows(version, &change.object, rows);
-        if let Some(held) = self.objects.get_mut(change.object.as_str()) {
-            held.newest = Some(change.sequencer.as_str().into());
-        }
+        let held = self.objects.entry(change.object.as_str().into()).or_default();
+        held.newest = Some(change.sequencer.as_str().into());
+        held.removed = change.op == ObjectOp::Remove;
         ObjectEffect::Applied
+    }
+
+    /// Lets go of what removed objects held, unless nothing else is left: then their names, for an alarm.
+    pub(in crate::reference) fn settle_objects(&mut self, version: Version) -> Vec<String> {
+        let gone = self.objects.iter().filter(|(_, held)| held.removed && !held.rows.is_empty());
+        let gone: Vec<String> = gone.map(|(object, _)| object.to_string()).collect();
+        if !self.objects.values().any(|held| !held.removed && !held.rows.is_empty()) {
+            return gone;
+        }
+        for object in gone {
+            self.set_rows(version, &object, ObjectRows::default());
+        }
+        Vec::new()
     }
 
     /// What the rows of all objects take in memory, in bytes, roughly.
@@ -86,19 +92,14 @@ impl VersionedReference {
         self.objects.values().map(|held| held.bytes).sum()
     }
 
-    /// The same, were an object to hold these rows instead.
-    pub(in crate::reference) fn object_bytes_with(&self, object: &str, rows: &ObjectRows) -> u64 {
-        let before = self.objects.get(object).map_or(0, |held| held.bytes);
-        self.object_bytes() - before + rows.bytes
+    /// What the rows of one object take of that.
+    pub(in crate::reference) fn bytes_of(&self, object: &str) -> u64 {
+        self.objects.get(object).map_or(0, |held| held.bytes)
     }
 
     /// How many rows the objects have in all.
     pub(in crate::reference) fn object_rows(&self) -> usize {
         self.objects.values().map(|held| held.rows.len()).sum()
-    }
-
-    fn has_rows_beside(&self, object: &str) -> bool {
-        self.objects.iter().any(|(other, held)| **other != *object && !held.rows.is_empty())
     }
 
     /// Ends the rows that the object no longer has, and begins those that are new.

@@ -6,7 +6,9 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::Poll;
 
 use bytes::Bytes;
 use hashbrown::HashMap;
@@ -22,13 +24,15 @@ pub(in crate::reference) type RowId = [u8; 20];
 
 /// What a row costs in memory beside its cells and keys, in bytes: the maps' entries and the allocator's share.
 const ROW_OVERHEAD: u64 = 240;
+/// So many rows are read at a stretch.
+const EVERY: u64 = 1_024;
 
 /// All rows of one content.
 #[derive(Debug, Default)]
 pub(in crate::reference) struct ObjectRows {
     pub(super) rows: Vec<(RowId, JoinKeys, Row)>,
     /// What they take in memory.
-    pub(super) bytes: u64,
+    pub(in crate::reference) bytes: u64,
 }
 
 /// Why a content cannot be used. It stays the same until somebody mends the object, or gives the function more memory.
@@ -54,7 +58,7 @@ pub enum ContentProblem {
     Unsound,
     /// Its rows would fill the memory.
     #[error(
-        "{rows} of its rows take {bytes} bytes already, and {limit} are allowed, half of the function's memory; \
+        "{rows} of its rows take {bytes} bytes already, and {limit} are allowed, a quarter of the function's memory; \
          give the function more memory"
     )]
     Memory {
@@ -71,7 +75,7 @@ pub enum ContentProblem {
 ///
 /// # Errors
 /// [`ContentProblem`]; nothing is returned of a content that cannot be used whole.
-pub(in crate::reference) fn project(
+pub(in crate::reference) async fn project(
     object: &str,
     content: Bytes,
     limit: u64,
@@ -82,6 +86,7 @@ pub(in crate::reference) fn project(
     let mut seen: HashMap<[u8; 16], u32> = HashMap::new();
     let mut out = ObjectRows::default();
     for (raw, row) in rows(format, content, limit)?.zip(1..) {
+        breathe(row).await;
         let raw = raw?;
         let projected = projection.project_as(raw.get(), format.untyped());
         let (keys, cells) = projected.map_err(|source| ContentProblem::Row { row, source })?;
@@ -92,10 +97,8 @@ pub(in crate::reference) fn project(
         let parts = digest.into_iter().chain(occurrence.to_be_bytes());
         id.iter_mut().zip(parts).for_each(|(to, from)| *to = from);
         *occurrence = occurrence.saturating_add(1);
-        out.bytes += ROW_OVERHEAD + (cells.size() + keys.iter().map(<[u8]>::len).sum::<usize>()) as u64;
-        if out.bytes > limit {
-            return Err(ContentProblem::Memory { rows: row, bytes: out.bytes, limit });
-        }
+        let size = cells.size() + keys.iter().map(<[u8]>::len).sum::<usize>();
+        out.bytes = room(out.bytes, size, row, limit)?;
         out.rows.push((id, keys, cells));
     }
     Ok(out)
@@ -105,17 +108,41 @@ pub(in crate::reference) fn project(
 ///
 /// # Errors
 /// [`ContentProblem`] for what no reader could use.
-pub fn validate(object: &str, content: Bytes, limit: u64) -> Result<(), ContentProblem> {
+pub async fn validate(object: &str, content: Bytes, limit: u64) -> Result<(), ContentProblem> {
     let format = ContentFormat::of_name(object).ok_or(ContentProblem::Format)?;
-    sound_or_refused(|| {
-        let mut rows = rows(format, content, limit)?.zip(1..);
-        rows.try_for_each(|(raw, row)| decode(raw?.get()).map_err(|source| ContentProblem::Row { row, source }))
+    let mut rows = sound_or_refused(|| Ok(rows(format, content, limit)?))?;
+    let mut bytes = 0;
+    for row in 1.. {
+        breathe(row).await;
+        let Some(raw) = sound_or_refused(|| Ok(rows.next().transpose()?))? else { break };
+        decode(raw.get()).map_err(|source| ContentProblem::Row { row, source })?;
+        bytes = room(bytes, raw.get().len(), row, limit)?;
+    }
+    Ok(())
+}
+
+/// Now and then gives way, so that a deadline is kept while a large content is read.
+async fn breathe(row: u64) {
+    let mut given = !row.is_multiple_of(EVERY);
+    poll_fn(|context| {
+        if std::mem::replace(&mut given, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
     })
+    .await;
+}
+
+/// What rows take in memory, with one more of so many bytes.
+fn room(bytes: u64, size: usize, rows: u64, limit: u64) -> Result<u64, ContentProblem> {
+    let bytes = bytes + ROW_OVERHEAD + size as u64;
+    if bytes > limit { Err(ContentProblem::Memory { rows, bytes, limit }) } else { Ok(bytes) }
 }
 
 /// A Parquet library may panic at a hostile file, which must not take down what else the function has in hand. Nothing
-/// that `read` touches outlives it.
-fn sound_or_refused(read: impl FnOnce() -> Result<(), ContentProblem>) -> Result<(), ContentProblem> {
+/// that `read` touches is used after it panicked.
+fn sound_or_refused<T>(read: impl FnOnce() -> Result<T, ContentProblem>) -> Result<T, ContentProblem> {
     catch_unwind(AssertUnwindSafe(read)).unwrap_or(Err(ContentProblem::Unsound))
 }
 
@@ -131,35 +158,43 @@ mod tests {
 
     const URL: &str = "s3://b/p.jsonl";
 
-    fn of(content: &str) -> Result<(), ContentProblem> {
-        validate(URL, Bytes::copy_from_slice(content.as_bytes()), 1_000)
+    async fn of(content: &str) -> Result<(), ContentProblem> {
+        validate(URL, Bytes::copy_from_slice(content.as_bytes()), 1_000).await
     }
 
-    #[test]
-    fn what_some_pipeline_could_not_read_is_found_before_it_is_copied() {
-        of("{\"a\":\"\\ud83d\\ude00\",\"n\":[\"\\ud800\"]}").unwrap();
+    #[tokio::test]
+    async fn what_some_pipeline_could_not_read_is_found_before_it_is_copied() {
+        of("{\"a\":\"\\ud83d\\ude00\",\"n\":[\"\\ud800\"]}").await.unwrap();
         for unsound in ["{}\n{\"a\":\"\\ud800\"}", "{}\n{\"\\udc00\":1}"] {
-            assert!(matches!(of(unsound), Err(ContentProblem::Row { row: 2, .. })), "{unsound}");
+            assert!(matches!(of(unsound).await, Err(ContentProblem::Row { row: 2, .. })), "{unsound}");
         }
-        assert!(matches!(validate("s3://b/p.txt", Bytes::new(), 9), Err(ContentProblem::Format)));
+        assert!(matches!(validate("s3://b/p.txt", Bytes::new(), 9).await, Err(ContentProblem::Format)));
     }
 
     #[test]
     fn a_reader_that_panics_refuses_the_content_and_takes_nothing_down() {
-        assert!(matches!(sound_or_refused(|| panic!("as a library may")), Err(ContentProblem::Unsound)));
+        let panics = || -> Result<(), ContentProblem> { panic!("as a library may") };
+        assert!(matches!(sound_or_refused(panics), Err(ContentProblem::Unsound)));
         assert!(sound_or_refused(|| Ok(())).is_ok());
     }
 
-    #[test]
-    fn rows_are_told_apart_by_object_text_and_count() {
-        let ids = |object: &str, content: &str| -> Vec<RowId> {
+    #[tokio::test]
+    async fn rows_take_more_than_their_text() {
+        let narrow = "{}\n".repeat(5);
+        assert!(matches!(of(&narrow).await, Err(ContentProblem::Memory { rows: 5, limit: 1_000, .. })));
+        of(&narrow[..12]).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn rows_are_told_apart_by_object_text_and_count() {
+        let ids = async |object: &str, content: &str| -> Vec<RowId> {
             let content = Bytes::copy_from_slice(content.as_bytes());
-            let rows = project(object, content, 10_000, &Projection::new(&["a"], false)).unwrap();
+            let rows = project(object, content, 10_000, &Projection::new(&["a"], false)).await.unwrap();
             rows.rows.into_iter().map(|(id, ..)| id).collect()
         };
-        let three = ids(URL, "{\"a\":1}\n{\"a\":2}\n{\"a\":1}\n");
+        let three = ids(URL, "{\"a\":1}\n{\"a\":2}\n{\"a\":1}\n").await;
         assert!(three[0] != three[1] && three[0] != three[2] && three[0][..16] == three[2][..16]);
-        assert_eq!(ids(URL, "{\"a\":1}\n{\"a\":1}\n"), [three[0], three[2]], "wherever they stand");
-        assert_ne!(ids("s3://b/q.jsonl", "{\"a\":1}"), [three[0]]);
+        assert_eq!(ids(URL, "{\"a\":1}\n{\"a\":1}\n").await, [three[0], three[2]], "wherever they stand");
+        assert_ne!(ids("s3://b/q.jsonl", "{\"a\":1}").await, [three[0]]);
     }
 }

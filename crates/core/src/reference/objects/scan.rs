@@ -49,13 +49,19 @@ pub(in crate::reference) async fn load_objects(
             }
             None => Default::default(),
         };
-        rows.load_object(&line.object, line.sequencer.as_deref(), content);
+        rows.load_object(&line.object, line.sequencer.as_deref(), line.removed, content);
     }
     Ok((header, rows))
 }
 
-/// An object's newest change in the log: its sequencer, and its content's digest unless it is gone.
-type Named = BTreeMap<String, (String, Option<String>)>;
+/// What the log has of an object.
+struct Named {
+    /// Of its newest change.
+    sequencer: String,
+    /// The digest of what it holds, if it holds anything.
+    sha256: Option<String>,
+    removed: bool,
+}
 
 async fn scan(sources: Sources<'_>, source: &Source) -> Result<Vec<u8>, LoadError> {
     let reference = source.id();
@@ -65,10 +71,11 @@ async fn scan(sources: Sources<'_>, source: &Source) -> Result<Vec<u8>, LoadErro
     let mut lines = found(sources, source).await?;
     if lines.is_empty() {
         // The last object's removal is not followed: what it held is still in the state.
-        let kept = named.iter().filter_map(|(object, (_, sha256))| Some((object, sha256.clone()?)));
-        lines.extend(kept.map(|(object, sha256)| ObjectLine {
+        let kept = named.iter().filter(|(_, named)| named.sha256.is_some());
+        lines.extend(kept.map(|(object, named)| ObjectLine {
             object: object.clone(),
-            sha256: Some(sha256),
+            sha256: named.sha256.clone(),
+            removed: named.removed,
             ..ObjectLine::default()
         }));
         if lines.is_empty() {
@@ -77,35 +84,33 @@ async fn scan(sources: Sources<'_>, source: &Source) -> Result<Vec<u8>, LoadErro
         tracing::error!(reference, "the reference's objects are gone; it stays as the log has it");
     }
     for line in &mut lines {
-        line.sequencer = named.remove(&line.object).map(|(sequencer, _)| sequencer);
+        line.sequencer = named.remove(&line.object).map(|named| named.sequencer);
     }
-    lines.extend(named.into_iter().map(|(object, (sequencer, _))| ObjectLine {
+    lines.extend(named.into_iter().map(|(object, named)| ObjectLine {
         object,
-        sequencer: Some(sequencer),
+        sequencer: Some(named.sequencer),
         ..ObjectLine::default()
     }));
     Ok(write_manifest(reference, head, started, lines)?)
 }
 
-/// The objects of a reference that the log names up to a version. A removal that nothing else in the log outlives keeps
-/// the content, as with readers, but its sequencer counts: where the scan finds other objects, this one is gone.
-async fn named_objects(log: &ChangeLog, source: &Source, head: Version) -> Result<Named, LoadError> {
-    let mut named = Named::new();
+/// The objects of a reference that the log names up to a version, folded as readers fold them.
+async fn named_objects(log: &ChangeLog, source: &Source, head: Version) -> Result<BTreeMap<String, Named>, LoadError> {
+    let mut named: BTreeMap<String, Named> = BTreeMap::new();
     for (file, _) in log.read_range(0, head).await? {
         for change in file.changes {
             let Change::Object(ObjectChange { object, op, sha256, sequencer, .. }) = change else { continue };
-            let older = named.get(&object).is_some_and(|(known, _)| compare_sequencers(&sequencer, known).is_lt());
+            let known = named.get(&object);
+            let older = known.is_some_and(|known| compare_sequencers(&sequencer, &known.sequencer).is_lt());
             if older || !covers(source, &object) {
                 continue;
             }
-            let others = named.iter().any(|(other, (_, sha256))| *other != object && sha256.is_some());
-            match op {
-                ObjectOp::Replace => drop(named.insert(object, (sequencer, Some(sha256)))),
-                ObjectOp::Remove => {
-                    let known = named.remove(&object).and_then(|(_, sha256)| sha256);
-                    named.insert(object, (sequencer, known.filter(|_| !others)));
-                }
-            }
+            let removed = op == ObjectOp::Remove;
+            let sha256 = if removed { known.and_then(|known| known.sha256.clone()) } else { Some(sha256) };
+            named.insert(object, Named { sequencer, sha256, removed });
+        }
+        if named.values().any(|named| !named.removed && named.sha256.is_some()) {
+            named.values_mut().filter(|named| named.removed).for_each(|named| named.sha256 = None);
         }
     }
     Ok(named)
@@ -169,8 +174,8 @@ async fn copied(
         Fetched::TooLarge(size) => return Err(LoadError::TooLarge { reference: object, size, limit }),
     };
     let unusable = |source: ContentProblem| LoadError::Content { object: object.clone(), source };
-    validate(&object, Bytes::clone(&content.bytes), limit).map_err(unusable)?;
+    validate(&object, Bytes::clone(&content.bytes), limit).await.map_err(unusable)?;
     let sha256 = put_copy(sources.state, content.bytes).await?;
-    let etag = Some(content.etag.0);
-    Ok(Some(ObjectLine { object, sha256: Some(sha256), etag, version_id, sequencer: None }))
+    let etag = Some(content.etag.0.trim_matches('"').to_owned());
+    Ok(Some(ObjectLine { object, sha256: Some(sha256), etag, version_id, ..ObjectLine::default() }))
 }
