@@ -136,7 +136,7 @@ class Object:
     def __init__(self, stack):
         self.s3 = stack.aws["s3"]
         self.s3.create_bucket(Bucket=self.bucket)
-        events = ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"]
+        events = ["s3:ObjectCreated:*", "s3:ObjectRemoved:*", "s3:LifecycleExpiration:*"]
         queue = {"QueueArn": stack.outputs["NoticeQueueArn"], "Events": events}
         configuration = {"QueueConfigurations": [queue]}
         self.s3.put_bucket_notification_configuration(Bucket=self.bucket, NotificationConfiguration=configuration)

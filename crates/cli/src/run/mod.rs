@@ -44,7 +44,8 @@ pub(crate) struct Arguments {
     /// The pipeline's definition.
     #[arg(long, value_name = "P.toml")]
     pipeline: PathBuf,
-    /// A reference's rows: a .jsonl file, or a .csv file with a header. NAME is the table's name, or the object's stem.
+    /// A reference's rows: .jsonl, .csv with a header, or .parquet; the first two also .gz or .zst. NAME is the table's
+    /// name, the object's stem, or a prefix's last folder.
     #[arg(long = "reference", value_name = "NAME=FILE", required = true)]
     references: Vec<ReferenceFile>,
     /// The records, one a line; - is standard input.
