@@ -28,6 +28,13 @@ pub(super) struct Assembly<'a> {
     pub(super) out: &'a mut Vec<u8>,
 }
 
+/// What becomes of a field that is null.
+#[derive(Clone, Copy)]
+enum Nulls {
+    Absent,
+    Written,
+}
+
 /// Where something begins: the repetition that its first entries must have, and the definition of what is around it.
 #[derive(Clone, Copy)]
 struct Start {
@@ -38,7 +45,12 @@ struct Start {
 impl Assembly<'_> {
     /// Appends the next row.
     pub(super) fn row(&mut self, root: &Node) -> Result<(), Fault> {
-        self.node(root, Start { repetition: 0, definition: 0 }).map(|_| ())
+        let start = Start { repetition: 0, definition: 0 };
+        match &root.kind {
+            // A field that the row lacks is null to a join; inside a value, null is part of the value.
+            Kind::Group(fields) => self.group(fields, start, Nulls::Absent),
+            _ => self.node(root, start).map(drop),
+        }
     }
 
     /// Appends a value of whatever shape; `false`, and nothing appended, where it is null.
@@ -58,7 +70,7 @@ impl Assembly<'_> {
                     column.pass(levels);
                 }
             }
-            Kind::Group(fields) => self.group(fields, inside)?,
+            Kind::Group(fields) => self.group(fields, inside, Nulls::Written)?,
             Kind::List { repetition, element } => {
                 self.out.push(b'[');
                 self.repeated(node, *repetition, inside, |assembly, start| {
@@ -85,8 +97,8 @@ impl Assembly<'_> {
         Ok(true)
     }
 
-    /// An object of the fields that are not null.
-    fn group(&mut self, fields: &[(Vec<u8>, Node)], start: Start) -> Result<(), Fault> {
+    /// An object of the fields.
+    fn group(&mut self, fields: &[(Vec<u8>, Node)], start: Start, nulls: Nulls) -> Result<(), Fault> {
         self.out.push(b'{');
         let empty = self.out.len();
         for (name, field) in fields {
@@ -95,8 +107,10 @@ impl Assembly<'_> {
                 self.out.push(b',');
             }
             self.out.extend_from_slice(name);
-            if !self.node(field, start)? {
-                self.out.truncate(before);
+            match (self.node(field, start)?, nulls) {
+                (true, _) => {}
+                (false, Nulls::Written) => self.out.extend_from_slice(b"null"),
+                (false, Nulls::Absent) => self.out.truncate(before),
             }
         }
         self.out.push(b'}');

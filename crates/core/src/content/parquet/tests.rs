@@ -195,7 +195,7 @@ fn groups_lists_and_maps_nest() {
         &format!("message m {{ {group} }}"),
         vec![column::<Int32Type>(vec![1, 2, 3], &[1, 0, 1, 1], &[]), column::<Int32Type>(vec![9], &[3, 0, 2, 1], &[])],
     );
-    let want = [r#"{"g":{"a":1,"h":{"b":9}}}"#, "{}", r#"{"g":{"a":2,"h":{}}}"#, r#"{"g":{"a":3}}"#];
+    let want = [r#"{"g":{"a":1,"h":{"b":9}}}"#, "{}", r#"{"g":{"a":2,"h":{"b":null}}}"#, r#"{"g":{"a":3,"h":null}}"#];
     assert_eq!(read(content).unwrap(), want);
 
     // A list of lists: null, empty, of nothing but nulls, and two of them.
