@@ -256,7 +256,7 @@ async fn what_is_damaged_or_too_large_is_refused_by_name(servers: Arc<Servers>) 
     variables.push(("AWS_LAMBDA_FUNCTION_MEMORY_SIZE".into(), "10".into()));
     let small = shop.world.function_with("flag-injector", variables.clone()).await;
     let refused = shop.world.invoke(&small, &shop.event(object)).await.unwrap_err().to_string();
-    assert!(refused.contains(&size.to_string()) && refused.contains(&(5 << 20).to_string()), "{refused}");
+    assert!(refused.contains(&size.to_string()) && refused.contains(&((10 << 20) / 4).to_string()), "{refused}");
     assert_eq!(shop.world.change_files().await.len(), 0);
     assert_eq!(shop.ordered("burger").await, one("base"));
     // What one function could hold, and another cannot: it waits, and says why.
