@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use freshjoin_core::location::Location;
 use freshjoin_core::memory::{MemoryStore, MemoryStores};
+use sha2::{Digest, Sha256};
 
-use crate::definitions::{AREAS, MENUS};
+use crate::definitions::{AREAS, MENUS, hex};
 use crate::events::About;
+use crate::folded::rank;
 use crate::rng::Rng;
 use crate::table::{BUYERS, DISHES};
 
@@ -27,8 +29,8 @@ pub struct Objects {
     pub active: bool,
     sequence: u64,
     damaged: BTreeSet<(&'static str, &'static str)>,
-    /// All that S3 ever gave notice of.
-    sent: Vec<About>,
+    /// All that S3 ever gave notice of, and the digest of what was there then.
+    sent: Vec<(About, Option<String>)>,
 }
 
 impl Objects {
@@ -39,7 +41,7 @@ impl Objects {
         let mut keys = vec![(PLACES, AREAS_KEY)];
         keys.extend(MENU_KEYS.map(|key| (KITCHEN, key)));
         for (bucket, key) in keys {
-            if active && rng.chance(700) {
+            if active && rng.chance(850) {
                 objects.write(bucket, key, false, rng);
             }
         }
@@ -57,7 +59,7 @@ impl Objects {
         for _ in 0..rng.between(1, 2) {
             let (bucket, key, removed) = match rng.below(20) {
                 0 => (KITCHEN, *rng.pick(&STRANGERS), 300),
-                1..=7 => (PLACES, AREAS_KEY, 120),
+                1..=7 => (PLACES, AREAS_KEY, 200),
                 _ => (KITCHEN, *rng.pick(&MENU_KEYS), 350),
             };
             let change = if rng.chance(removed) && self.bucket(bucket).remove(key) {
@@ -104,20 +106,25 @@ impl Objects {
     fn about(&mut self, bucket: &'static str, key: &str, written: bool, rng: &mut Rng) -> About {
         self.sequence += if rng.chance(200) { 16 - self.sequence % 16 } else { rng.between(1, 3) as u64 };
         let mut sequencer = format!("{:08X}", self.sequence);
-        match rng.below(4) {
-            0 => sequencer = sequencer.trim_end_matches('0').to_owned(),
-            1 => sequencer.push_str(&format!("{:03X}", rng.below(0x1000))),
-            2 => sequencer.make_ascii_lowercase(),
-            _ => {}
+        if rng.chance(300) {
+            sequencer.push_str(&format!("{:03X}", rng.below(0x1000)));
         }
-        let about = About { bucket, key: key.to_owned(), written, sequencer };
-        self.sent.push(about.clone());
+        let about = About { bucket, key: key.to_owned(), written, sequencer: respelled(&sequencer, rng) };
+        let there = self.bucket(bucket).objects().remove(key);
+        self.sent.push((about.clone(), there.map(|bytes| hex(&Sha256::digest(bytes)))));
         about
     }
 
-    /// Some notice that there was before.
+    /// Some notice that there was before, its sequencer written in another way.
     pub fn any_notice(&self, rng: &mut Rng) -> Option<About> {
-        (!self.sent.is_empty()).then(|| rng.pick(&self.sent).clone())
+        let (about, _) = (!self.sent.is_empty()).then(|| rng.pick(&self.sent))?;
+        Some(About { sequencer: respelled(&about.sequencer, rng), ..about.clone() })
+    }
+
+    /// Whether this was an object's content (none: it was not there) at the notice with a sequencer, or later.
+    pub fn was(&self, object: &str, sha256: Option<&str>, sequencer: u128) -> bool {
+        let since = self.sent.iter().skip_while(|(about, _)| rank(&about.sequencer) < sequencer);
+        since.filter(|(about, _)| about.url() == object).any(|(_, there)| there.as_deref() == sha256)
     }
 
     /// Whatever is damaged becomes sound, and a reference that nobody has seen yet gets an object if it has none.
@@ -142,6 +149,13 @@ impl Objects {
         let objects = objects.map(|(key, bytes)| (format!("s3://{bucket}/{key}"), bytes.to_vec()));
         objects.filter(|(url, _)| belongs(reference, url)).collect()
     }
+}
+
+/// The same sequencer with zeros at its end or without, and in either case.
+fn respelled(sequencer: &str, rng: &mut Rng) -> String {
+    let bare = sequencer.trim_end_matches('0');
+    let text = format!("{bare}{}", "0".repeat(rng.below(3)));
+    if rng.chance(300) { text.to_ascii_lowercase() } else { text.to_ascii_uppercase() }
 }
 
 /// Whether an object is part of a reference.

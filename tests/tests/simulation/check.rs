@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use freshjoin_core::change::Version;
+use freshjoin_core::change::{Change, ObjectOp, Version};
 use freshjoin_core::location::Location;
 use freshjoin_core::memory::MemoryStore;
 use freshjoin_core::ports::Shard;
@@ -20,7 +20,7 @@ use crate::bucket::Objects;
 use crate::definitions::{AREAS, CUSTOMERS, MENUS, PIPELINE, PRIORITIES};
 use crate::environment::World;
 use crate::events::STREAM;
-use crate::folded::Folded;
+use crate::folded::{Folded, rank};
 use crate::history::{History, Range, ShardHistory, Violation, holds};
 use crate::model::{Outcome, Reference, Rows, difference, honoured};
 use crate::orders::Orders;
@@ -91,9 +91,17 @@ impl Settled<'_> {
             holds!(*newest == rows, "I5: {table} is {rows:?} and the log folds to {newest:?}");
             folds.insert(table, fold);
         }
+        for (version, (_, file)) in &self.history.files {
+            for change in &file.changes {
+                let Change::Object(change) = change else { continue };
+                let sha256 = (change.op == ObjectOp::Replace).then_some(change.sha256.as_str());
+                let was = self.objects.was(&change.object, sha256, rank(&change.sequencer));
+                holds!(was, "I5: change file {version} says what was not there by then: {change:?}");
+            }
+        }
         let mut looks = 0;
         for reference in [AREAS, MENUS] {
-            let Some(folded) = Folded::new(self.history, reference)? else { continue };
+            let Some(folded) = Folded::new(self.history, self.objects, reference)? else { continue };
             looks += 1;
             folded.settled(&self.objects.below(reference))?;
             folds.insert(reference, folded.reference);

@@ -86,7 +86,7 @@ pub fn is_object(reference: &str) -> bool {
 
 /// Which definitions a run may begin with, and which it may go on with.
 pub fn choices(objects: bool, all: usize) -> (Range<usize>, Range<usize>) {
-    if objects { (WITH_OBJECTS..all, 0..all) } else { (0..3, 0..WITH_OBJECTS) }
+    if objects { (WITH_OBJECTS..all, 3..all) } else { (0..3, 0..WITH_OBJECTS) }
 }
 
 pub fn hex(bytes: &[u8]) -> String {

@@ -10,7 +10,7 @@ use freshjoin_core::reference::base_key;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::bucket::belongs;
+use crate::bucket::{Objects, belongs};
 use crate::definitions::hex;
 use crate::history::{History, Violation, holds};
 use crate::model::{Reference, Rows};
@@ -33,7 +33,7 @@ struct Held {
 
 impl Folded {
     /// From the base and the change files; `None` where there is no base.
-    pub fn new(history: &History, reference: &str) -> Result<Option<Self>, Violation> {
+    pub fn new(history: &History, objects: &Objects, reference: &str) -> Result<Option<Self>, Violation> {
         let Some(bytes) = history.fixed.get(&base_key(reference)) else { return Ok(None) };
         let wrong = |what: &dyn std::fmt::Display| Violation(format!("the base of {reference}: {what}"));
         let text = std::str::from_utf8(bytes).map_err(|error| wrong(&error))?;
@@ -46,8 +46,13 @@ impl Folded {
             let line = line?;
             let object = line["object"].as_str().ok_or_else(|| wrong(&"no object"))?;
             let newest = line["sequencer"].as_str().map(rank);
-            let due = named.remove(object);
+            let (due, logged) = named.remove(object).unzip();
             holds!(newest == due, "the base of {reference}: {object} has sequencer {newest:?}, the log has {due:?}");
+            // A scan sees what the log tells of or what came later; an emptied reference stays as the log had it.
+            let sha256 = line["sha256"].as_str();
+            let was = newest.is_none_or(|newest| objects.was(object, sha256, newest));
+            let stays = sha256.is_some() && logged.flatten().as_deref() == sha256;
+            holds!(was || stays, "the base of {reference}: {object} is older than the log says: {line}");
             let rows = line["sha256"].as_str().map(|sha256| content(history, object, sha256)).transpose()?;
             held.insert(
                 object.into(),
@@ -100,18 +105,23 @@ pub fn rank(sequencer: &str) -> u128 {
     u128::from_str_radix(&format!("{sequencer:0<24}"), 16).expect("it is hexadecimal")
 }
 
-/// The greatest sequencer of each object of a reference that the log names up to a version.
-fn named(history: &History, reference: &str, through: Version) -> BTreeMap<String, u128> {
-    let mut named = BTreeMap::new();
+/// The greatest sequencer of each object of a reference that the log names up to a version, and its newest content.
+fn named(history: &History, reference: &str, through: Version) -> BTreeMap<String, (u128, Option<String>)> {
+    let mut named: BTreeMap<String, (u128, Option<String>)> = BTreeMap::new();
     for (_, file) in history.files.range(..=through).map(|(_, file)| file) {
         for change in &file.changes {
             let Change::Object(change) = change else { continue };
-            if belongs(reference, &change.object) {
-                let newest = named.entry(change.object.clone()).or_insert(0);
-                *newest = rank(&change.sequencer).max(*newest);
+            let (newest, content) = named.entry(change.object.clone()).or_default();
+            let order = rank(&change.sequencer);
+            if order >= *newest {
+                *newest = order;
+                if change.op == ObjectOp::Replace {
+                    *content = Some(change.sha256.clone());
+                }
             }
         }
     }
+    named.retain(|object, _| belongs(reference, object));
     named
 }
 

@@ -40,6 +40,18 @@ impl Orders {
         bytes
     }
 
+    /// Records with plain orders, in which each dish and each buyer comes.
+    pub fn every(&mut self) -> Vec<Vec<u8>> {
+        let mut records = Vec::new();
+        for (dish, customer) in DISHES.iter().zip(BUYERS.iter().cycle()) {
+            let order = json!({ "id": self.number(), "dish": dish, "customer": customer });
+            let bytes = order.to_string().into_bytes();
+            self.known.insert(bytes.clone(), vec![Sub::Order(order, bytes.clone())]);
+            records.push(bytes);
+        }
+        records
+    }
+
     fn number(&mut self) -> u64 {
         self.next += 1;
         self.next

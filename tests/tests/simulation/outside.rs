@@ -22,6 +22,13 @@ impl Run {
         }
     }
 
+    /// One order for each dish and each buyer.
+    pub fn put_every_order(&mut self) {
+        for data in self.orders.every() {
+            self.put(data);
+        }
+    }
+
     pub fn put(&mut self, data: Vec<u8>) {
         let partition_key = self.rng.below(1_000_000).to_string();
         let entry = PutEntry { data: data.into(), partition_key, explicit_hash_key: None };

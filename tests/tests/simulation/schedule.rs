@@ -43,6 +43,13 @@ pub enum What {
     Notice(Notice),
 }
 
+impl What {
+    /// Whether it is a notice of a reference object.
+    fn is_of_object(&self) -> bool {
+        matches!(self, Self::Notice(notice) if notice.about.iter().any(|about| about.bucket != STATE_BUCKET))
+    }
+}
+
 /// A run.
 pub struct Run {
     pub rng: Rng,
@@ -88,6 +95,9 @@ pub fn run(seed: u64, trace: &Trace) -> Result<Summary, Violation> {
         run.step(step)?;
     }
     run.settle()?;
+    // What all this came to is looked at once more, row by row.
+    run.put_every_order();
+    run.quiet()?;
     let summary = run.check()?;
     run.redeliver()?;
     Ok(summary)
@@ -141,7 +151,7 @@ impl Run {
             noticed: 0,
             started: 0,
             width: if rng.chance(250) { 4 } else { 1 },
-            enriching_from: rng.below(1_000),
+            enriching_from: if active { rng.below(500) } else { rng.below(1_000) },
             calm: false,
             rng,
         }
@@ -164,8 +174,10 @@ impl Run {
                         self.observe()?;
                     }
                 }
-                if self.rng.chance(5) {
-                    let place = self.rng.below(self.tasks.len().max(1));
+                // Notices above all overtake each other where one that is being dealt with stands still.
+                let notice = self.tasks.get(place).is_some_and(|task| task.what.is_of_object());
+                if self.rng.chance(if notice { 80 } else { 5 }) {
+                    let place = if notice { place } else { self.rng.below(self.tasks.len().max(1)) };
                     let frozen = step + self.rng.below(800);
                     self.tasks.iter_mut().skip(place).take(1).for_each(|task| task.frozen = frozen);
                 }
@@ -223,7 +235,7 @@ impl Run {
         Ok(())
     }
 
-    /// Nothing goes wrong any more; runs until nothing is left to do.
+    /// Nothing goes wrong any more; old events come once more, and all is done.
     fn settle(&mut self) -> Result<(), Violation> {
         self.world.trace.note("calm");
         self.calm = true;
@@ -252,6 +264,11 @@ impl Run {
             }
         }
         self.mend_objects();
+        self.quiet()
+    }
+
+    /// Runs on until nothing is left to do.
+    fn quiet(&mut self) -> Result<(), Violation> {
         let mut announced = None;
         for _ in 0..PATIENCE {
             self.retire();
