@@ -208,6 +208,26 @@ async fn a_removal_keeps_its_sequencer_in_the_base_though_the_log_names_nothing_
 }
 
 #[tokio::test]
+async fn what_is_replaced_during_the_first_look_comes_after_it() {
+    let world = Arc::new(world(SINGLE));
+    world.put_object("data/products.jsonl", rows(&[("a", "looked at")]));
+    world.orders([0]).await;
+    let (inner, done) = (Arc::clone(&world), AtomicBool::new(false));
+    // Between the object's reading and the copy's writing.
+    let env = world.env_with(Arc::new(move |call: &Call<'_>| {
+        if call.operation == "PUT" && call.key.contains("/objects/") && !done.swap(true, Ordering::Relaxed) {
+            let replaced = rows(&[("a", "replaced")]);
+            inner.clock.set(inner.clock.now().plus_millis(2_000));
+            inner.put_object("data/products.jsonl", replaced.clone());
+            inner.object_change(SINGLE, "01", Some(&replaced));
+        }
+        Fault::None
+    }));
+    env.done(&world.cut(..)).await;
+    assert_eq!(world.seen().await, ["looked at", "replaced"]);
+}
+
+#[tokio::test]
 async fn an_emptied_reference_begins_with_what_the_log_has_of_it() {
     let world = world(PREFIX);
     let object = |name: &str| format!("{PREFIX}{name}");
