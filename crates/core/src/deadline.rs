@@ -3,7 +3,8 @@
 //! Everything in freshjoin may be dropped at any point, as a crash does the same; so a limit in time around a whole
 //! piece of work is enough.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::task::Poll;
 use std::time::Duration;
 
 use crate::ports::Clock;
@@ -26,6 +27,19 @@ pub async fn within<T>(clock: &dyn Clock, deadline: Timestamp, work: impl Future
         done = work => Ok(done),
         () = clock.sleep(Duration::from_millis(left)) => Err(OutOfTime(deadline)),
     }
+}
+
+/// Gives way once, under any executor, so that a deadline is kept in the middle of long work.
+pub(crate) async fn give_way() {
+    let mut given = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut given, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 #[cfg(test)]

@@ -19,22 +19,9 @@ pub use store::{MemoryStore, MemoryStores};
 pub use stream::MemoryStream;
 pub use table::MemoryTables;
 
-use std::future::poll_fn;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::task::Poll;
 
-/// Gives way once, under any executor.
-async fn give_way() {
-    let mut given = false;
-    poll_fn(|context| {
-        if std::mem::replace(&mut given, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
-}
+use crate::deadline::give_way;
 
 /// Data in memory stays whole even if another thread panicked: every change is made in one go.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

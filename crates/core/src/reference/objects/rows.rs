@@ -6,9 +6,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::task::Poll;
 
 use bytes::Bytes;
 use hashbrown::HashMap;
@@ -16,6 +14,7 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use crate::content::{ContentError, ContentFormat, rows};
+use crate::deadline::give_way;
 use crate::reference::row::{JoinKeys, Projection, Row, RowError};
 use crate::value::kind;
 
@@ -123,15 +122,9 @@ pub async fn validate(object: &str, content: Bytes, limit: u64) -> Result<(), Co
 
 /// Now and then gives way, so that a deadline is kept while a large content is read.
 async fn breathe(row: u64) {
-    let mut given = !row.is_multiple_of(EVERY);
-    poll_fn(|context| {
-        if std::mem::replace(&mut given, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
+    if row.is_multiple_of(EVERY) {
+        give_way().await;
+    }
 }
 
 /// What rows take in memory, with one more of so many bytes.
