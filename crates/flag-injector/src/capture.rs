@@ -166,8 +166,7 @@ async fn read(deps: &FlagInjector, url: &str, notice: &Notice) -> Result<ObjectC
         .await
         .map_err(|source| InjectError::Content { object: url.into(), source })?;
     let sha256 = put_copy(&*deps.store, content.bytes).await?;
-    // As S3's notices have it: the quotes are HTTP's.
-    let (etag, at) = (Some(content.etag.0.trim_matches('"').to_owned()), content.modified);
+    let (etag, at) = (Some(content.etag.unquoted().to_owned()), content.modified);
     Ok(ObjectChange { op: ObjectOp::Replace, sha256, etag, version_id, at, ..change })
 }
 

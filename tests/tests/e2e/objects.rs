@@ -2,7 +2,6 @@
 //! buckets, what is damaged or too large, and several references of different kinds.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write as _;
 use std::sync::Arc;
 
 use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
@@ -15,6 +14,7 @@ use serde_json::{Value, json};
 use crate::output::{NULL, Row, objects};
 use crate::trials;
 use crate::world::{Servers, World, s3_client, s3_event};
+use crate::wrapped::gzip;
 
 trials!("objects":
     an_object_of_any_format_is_followed,
@@ -26,9 +26,7 @@ trials!("objects":
 );
 
 fn compressed(text: &str) -> Bytes {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-    encoder.write_all(text.as_bytes()).unwrap();
-    encoder.finish().unwrap().into()
+    gzip(text.as_bytes()).into()
 }
 
 fn json_lines(priorities: &[(&str, &str)]) -> String {

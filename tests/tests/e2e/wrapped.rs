@@ -19,7 +19,7 @@ trials!("wrapped":
     what_is_broken_is_kept_whole_and_costs_nothing_beside_it,
 );
 
-fn gzip(data: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(data: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     encoder.write_all(data).unwrap();
     encoder.finish().unwrap()

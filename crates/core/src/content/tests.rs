@@ -1,14 +1,7 @@
 //! What all formats have in common.
 
-use std::io::Write;
-
 use super::*;
-
-fn gzip(data: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-    encoder.write_all(data).unwrap();
-    encoder.finish().unwrap()
-}
+use crate::compression::tests::gzip;
 
 fn read(format: ContentFormat, bytes: impl AsRef<[u8]>, limit: u64) -> Result<Vec<String>, ContentError> {
     rows(format, Bytes::copy_from_slice(bytes.as_ref()), limit)?

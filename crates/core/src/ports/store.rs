@@ -16,6 +16,14 @@ use crate::time::Timestamp;
 #[serde(transparent)]
 pub struct ETag(pub String);
 
+impl ETag {
+    /// Without HTTP's quotes, as S3's notices have it.
+    #[must_use]
+    pub fn unquoted(&self) -> &str {
+        self.0.trim_matches('"')
+    }
+}
+
 /// An object as read.
 #[derive(Clone, Debug)]
 pub struct Object {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::bootstrap::{LoadError, Sources, load_table};
 use super::contents::{Contents, Wanted};
-use super::objects::{ObjectEffect, covers, load_objects};
+use super::objects::{covers, load_objects};
 use super::row::Projection;
 use super::versioned::{Effect, VersionedReference};
 use crate::change::{Change, ChangeFile, ObjectOp, Version, digest};
@@ -238,7 +238,8 @@ impl Library {
                         let (reference, size, limit) = (shelf.source.id().into(), held, self.limit);
                         return Err(LoadError::TooLarge { reference, size, limit });
                     }
-                    applied += u64::from(reference.apply_object(version, object, rows) == ObjectEffect::Applied);
+                    reference.apply_object(version, object, rows);
+                    applied += 1;
                 }
                 _ => {}
             }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::super::aggregate::{pack, tests as packed};
 use super::super::order::FlagFinder;
 use super::*;
+use crate::compression::tests::gzip;
 
 /// A sub-record: the value of its member `a`, or why it is a dead letter, with its bytes.
 #[derive(Debug, PartialEq)]
@@ -42,12 +43,6 @@ fn within(room: u64, data: &[u8]) -> Vec<Sub> {
 
 fn decoded(data: &[u8]) -> Vec<Sub> {
     within(MAX_UNPACKED, data)
-}
-
-fn gzip(data: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(data).unwrap();
-    encoder.finish().unwrap()
 }
 
 fn zstd(data: &[u8]) -> Vec<u8> {

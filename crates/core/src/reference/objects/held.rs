@@ -23,15 +23,6 @@ pub(in crate::reference) struct HeldObject {
     removed: bool,
 }
 
-/// What a change to an object did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::reference) enum ObjectEffect {
-    /// It is the newest of its object.
-    Applied,
-    /// A newer one was there already.
-    Superseded,
-}
-
 impl VersionedReference {
     /// Takes an object of the base. `sequencer` is that of the log's newest change to it, where the log names it.
     pub(in crate::reference) fn load_object(
@@ -54,24 +45,16 @@ impl VersionedReference {
         known.is_none_or(|known| compare_sequencers(&change.sequencer, known) != Ordering::Less)
     }
 
-    /// Applies a change of version `version` to an object; `rows` is what a replaced object holds now. Versions come in
-    /// rising order, and after a version's last change comes [`settle_objects`](Self::settle_objects).
-    pub(in crate::reference) fn apply_object(
-        &mut self,
-        version: Version,
-        change: &ObjectChange,
-        rows: ObjectRows,
-    ) -> ObjectEffect {
-        if !self.is_news(change) {
-            return ObjectEffect::Superseded;
-        }
+    /// Applies a change of version `version` to an object, which must be [news](Self::is_news); `rows` is what a replaced
+    /// object holds now. Versions come in rising order, and after a version's last change comes
+    /// [`settle_objects`](Self::settle_objects).
+    pub(in crate::reference) fn apply_object(&mut self, version: Version, change: &ObjectChange, rows: ObjectRows) {
         if change.op == ObjectOp::Replace {
             self.set_rows(version, &change.object, rows);
         }
         let held = self.objects.entry(change.object.as_str().into()).or_default();
         held.newest = Some(change.sequencer.as_str().into());
         held.removed = change.op == ObjectOp::Remove;
-        ObjectEffect::Applied
     }
 
     /// Lets go of what removed objects held, unless nothing else is left: then their names, for an alarm.

@@ -18,7 +18,7 @@ use crate::pipeline::Source;
 
 pub(super) use copy::project_copy;
 pub use copy::{CopyError, copy_key, put_copy};
-pub(super) use held::{HeldObject, ObjectEffect};
+pub(super) use held::HeldObject;
 pub(super) use rows::ObjectRows;
 pub use rows::{ContentProblem, validate};
 pub(super) use scan::load_objects;

@@ -176,6 +176,6 @@ async fn copied(
     let unusable = |source: ContentProblem| LoadError::Content { object: object.clone(), source };
     validate(&object, Bytes::clone(&content.bytes), limit).await.map_err(unusable)?;
     let sha256 = put_copy(sources.state, content.bytes).await?;
-    let etag = Some(content.etag.0.trim_matches('"').to_owned());
+    let etag = Some(content.etag.unquoted().to_owned());
     Ok(Some(ObjectLine { object, sha256: Some(sha256), etag, version_id, ..ObjectLine::default() }))
 }
