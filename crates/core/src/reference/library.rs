@@ -12,7 +12,7 @@ use super::contents::{Contents, Wanted};
 use super::objects::{covers, load_objects};
 use super::row::Projection;
 use super::versioned::{Effect, VersionedReference};
-use crate::change::{Change, ChangeFile, ObjectOp, Version, digest};
+use crate::change::{Change, ChangeFile, ObjectChange, ObjectOp, RowChange, Version, digest};
 use crate::log::ReadError;
 use crate::pipeline::Source;
 
@@ -181,13 +181,13 @@ impl Library {
                 return Err(ReadError::Gap { version, key: crate::change::change_key(version) }.into());
             }
             for change in &file.changes {
-                done.changes += self.apply_change(file.version, change, &mut contents)?;
+                done.changes += match change {
+                    Change::Row(row) => self.apply_row(file.version, row)?,
+                    Change::Object(object) => self.apply_object(file.version, object, &mut contents)?,
+                };
             }
-            for (shelf, reference) in self.sources.iter().zip(&mut self.references) {
-                let kept = reference.settle_objects(file.version);
-                if !kept.is_empty() && file.changes.iter().any(|change| removes(change, &shelf.source)) {
-                    alarm(file.version, &shelf.source, &kept);
-                }
+            if file.changes.iter().any(|change| matches!(change, Change::Object(_))) {
+                self.settle(file);
             }
             self.digests.insert(file.version, digest(bytes));
             self.head = file.version;
@@ -215,36 +215,54 @@ impl Library {
         }
     }
 
-    fn apply_change(&mut self, version: Version, change: &Change, contents: &mut Contents) -> Result<u64, LoadError> {
+    fn apply_row(&mut self, version: Version, row: &RowChange) -> Result<u64, LoadError> {
+        let mut applied = 0;
+        for (shelf, reference) in self.sources.iter().zip(&mut self.references) {
+            if version <= shelf.base || !matches!(&shelf.source, Source::Table(table) if *table == row.table) {
+                continue;
+            }
+            let effect = reference.apply(version, row).map_err(|source| LoadError::Change {
+                version,
+                reference: shelf.source.id().into(),
+                source,
+            })?;
+            applied += u64::from(effect == Effect::Applied);
+        }
+        Ok(applied)
+    }
+
+    fn apply_object(
+        &mut self,
+        version: Version,
+        change: &ObjectChange,
+        contents: &mut Contents,
+    ) -> Result<u64, LoadError> {
         let mut applied = 0;
         let mut held: u64 = self.references.iter().map(VersionedReference::object_bytes).sum();
         for (index, (shelf, reference)) in self.sources.iter().zip(&mut self.references).enumerate() {
-            if version <= shelf.base {
+            if version <= shelf.base || !covers(&shelf.source, &change.object) || !reference.is_news(change) {
                 continue;
             }
-            match change {
-                Change::Row(row) if matches!(&shelf.source, Source::Table(table) if *table == row.table) => {
-                    let effect = reference.apply(version, row).map_err(|source| LoadError::Change {
-                        version,
-                        reference: shelf.source.id().into(),
-                        source,
-                    })?;
-                    applied += u64::from(effect == Effect::Applied);
-                }
-                Change::Object(object) if covers(&shelf.source, &object.object) && reference.is_news(object) => {
-                    let rows = contents.take(index, object)?;
-                    held = held - reference.bytes_of(&object.object) + rows.bytes;
-                    if held > self.limit {
-                        let (reference, size, limit) = (shelf.source.id().into(), held, self.limit);
-                        return Err(LoadError::TooLarge { reference, size, limit });
-                    }
-                    reference.apply_object(version, object, rows);
-                    applied += 1;
-                }
-                _ => {}
+            let rows = contents.take(index, change)?;
+            held = held - reference.bytes_of(&change.object) + rows.bytes;
+            if held > self.limit {
+                let (reference, size, limit) = (shelf.source.id().into(), held, self.limit);
+                return Err(LoadError::TooLarge { reference, size, limit });
             }
+            reference.apply_object(version, change, rows);
+            applied += 1;
         }
         Ok(applied)
+    }
+
+    /// After a file's last change to an object: lets go of what removed objects held, or says that nothing else is left.
+    fn settle(&mut self, file: &ChangeFile) {
+        for (shelf, reference) in self.sources.iter().zip(&mut self.references) {
+            let kept = reference.settle_objects(file.version);
+            if !kept.is_empty() && file.changes.iter().any(|change| removes(change, &shelf.source)) {
+                alarm(file.version, &shelf.source, &kept);
+            }
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 
 use super::*;
-use crate::change::{ObjectChange, ObjectOp, Origin, RowChange};
+use crate::change::Origin;
 use crate::encode::Form;
 use crate::location::Location;
 use crate::log::ChangeLog;
