@@ -126,7 +126,7 @@ fn capture(record: WireRecord<'_>) -> Result<Captured, EventError> {
         .ok_or_else(|| wrong("dynamodb.ApproximateCreationDateTime is no number of seconds"))?;
     let key = json(&keys)?;
     let sequence = SequenceNumber::from(sequence_number.as_str());
-    let change = RowChange { key, row, label, sequence, at, table };
+    let change = RowChange { key, row, label, sequence, at, table, unless_after: None };
     Ok(Captured { source: record.source, change, unread })
 }
 

@@ -124,10 +124,18 @@ fn is_same(known: &ObjectChange, change: &ObjectChange) -> bool {
 
 /// The newest change of each object that the newest change files name.
 async fn recent(deps: &FlagInjector) -> Result<BTreeMap<String, (Version, ObjectChange)>, ReadError> {
-    let floor = deps.log.floor().await?;
+    let floor = deps.log.floor().await?.version;
     let head = deps.log.head(floor).await?;
+    let mut after = head.saturating_sub(RECENT).max(floor);
+    let files = loop {
+        match deps.log.read_range(after, head).await {
+            // A file that nobody can read holds up readers until it is passed by, and no writer.
+            Err(ReadError::Poison { version, .. }) => after = version,
+            other => break other?,
+        }
+    };
     let mut newest: BTreeMap<String, (Version, ObjectChange)> = BTreeMap::new();
-    for (file, _) in deps.log.read_range(head.saturating_sub(RECENT).max(floor), head).await? {
+    for (file, _) in files {
         for change in file.changes {
             let Change::Object(change) = change else { continue };
             let older = newest

@@ -89,7 +89,7 @@ fn meaning(deps: &FlagInjector, notice: &Notice) -> Meaning {
 async fn announce(deps: &FlagInjector, version: Version, end: Timestamp) -> Result<bool, InjectError> {
     let clock = &*deps.clock;
     let Some((_, bytes)) = within(clock, end, deps.log.read(version)).await?? else {
-        let floor = within(clock, end, deps.log.floor()).await??;
+        let floor = within(clock, end, deps.log.floor()).await??.version;
         return if version <= floor { Ok(false) } else { Err(InjectError::Missing { version }) };
     };
     let flag = Bytes::from(Flag::of(version, &bytes).encode()?);

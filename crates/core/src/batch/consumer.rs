@@ -241,7 +241,7 @@ impl Consumer {
         range.decided.tell(&*self.deps.observer, shard, range.taken);
         if before.committed_through.is_none() {
             // A pin counts only if the floor, read after it was written, has not passed it.
-            let floor = self.log.floor().await?;
+            let floor = self.log.floor().await?.rising;
             if version < floor {
                 let unpinned = Cursor::new(stream, floor, self.settings.output.clone());
                 return self.swap(key, &unpinned, held.etag.as_ref()).await;

@@ -15,7 +15,7 @@ use super::cursor::{Cursor, cursor_key};
 
 /// The newest version that was written by a time; not below the floor.
 pub(super) async fn written_by(log: &ChangeLog, arrival: Timestamp) -> Result<Version, ProcessError> {
-    let floor = log.floor().await?;
+    let floor = log.floor().await?.rising;
     let listed = log.list_modified(floor).await?;
     let written = listed.iter().rev().find(|(_, modified)| *modified <= arrival).map_or(0, |(version, _)| *version);
     Ok(written.max(floor))

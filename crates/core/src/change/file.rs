@@ -47,6 +47,9 @@ pub struct RowChange {
     pub sequence: SequenceNumber,
     /// When the source says that it happened.
     pub at: Timestamp,
+    /// It was found by comparing the table with the log, and counts only if no change to its key took effect after this
+    /// version, the head when that comparison began.
+    pub unless_after: Option<Version>,
 }
 
 /// What became of a reference object.
@@ -166,6 +169,8 @@ struct WireChange {
     seq: Option<SequenceNumber>,
     #[serde(default)]
     at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    unless_after: Option<Version>,
 }
 
 impl ChangeFile {
@@ -225,6 +230,7 @@ fn to_wire(change: &Change, origin: &Origin) -> WireChange {
             label: (row.label != origin.label).then(|| row.label.clone()),
             seq: Some(row.sequence.clone()),
             at: row.at,
+            unless_after: row.unless_after,
             ..WireChange::default()
         },
         Change::Object(object) => WireChange {
@@ -254,6 +260,7 @@ fn from_wire(wire: WireChange, origin: &Origin) -> Result<Change, &'static str> 
             label: wire.label.unwrap_or_else(|| origin.label.clone()),
             sequence: wire.seq.ok_or("no \"seq\"")?,
             at: wire.at,
+            unless_after: wire.unless_after,
         })),
         op @ ("replace" | "remove") => {
             let replace = op == "replace";
@@ -282,7 +289,7 @@ mod tests {
 
     const EXAMPLE: &str = r#"{"freshjoin":"change-file/1","version":42,"id":"x","origin":{"source":"s","label":"l"},"changes":[
         {"table":"T","op":"put","key":{"item":"burger","price":100},"row":{"item":"burger","price":100,"n":1.50},"seq":"7","at":"2026-01-01T00:00:00Z"},
-        {"table":"T","op":"delete","key":{"item":"pizza","price":100},"seq":"8","at":"2026-01-01T00:00:00Z"},
+        {"table":"T","op":"delete","key":{"item":"pizza","price":100},"seq":"8","at":"2026-01-01T00:00:00Z","unless_after":41},
         {"object":"s3://b/k","op":"replace","sha256":"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","etag":"e","version_id":"v","sequencer":"0A","at":"2026-01-01T00:00:00Z"},
         {"object":"s3://b/k","op":"remove","sequencer":"0B","at":"2026-01-01T00:00:00Z"}]}"#;
 
@@ -293,7 +300,9 @@ mod tests {
         assert_eq!(bytes, ChangeFile::decode(42, &bytes).unwrap().encode().unwrap());
         assert!(String::from_utf8(bytes).unwrap().contains("\"n\":1.50"));
         let Change::Row(row) = &file.changes[0] else { panic!("a row") };
-        assert_eq!((row.label.as_str(), row.sequence.as_str()), ("l", "7"));
+        assert_eq!((row.label.as_str(), row.sequence.as_str(), row.unless_after), ("l", "7", None));
+        let Change::Row(row) = &file.changes[1] else { panic!("a row") };
+        assert_eq!(row.unless_after, Some(41));
     }
 
     #[test]

@@ -30,8 +30,8 @@ impl ChangeLog {
         for _ in 0..FLOOR_ATTEMPTS {
             let appended = self.append_once(&mut file).await?;
             // A number at or below the floor may be one that had been taken, read and expired before: nobody reads
-            // it again. Only a floor read after the write can tell.
-            let floor = self.floor().await?;
+            // it again. Only a floor read after the write can tell, and one that is announced counts already.
+            let floor = self.floor().await?.rising;
             if appended.version > floor {
                 return Ok(appended);
             }
@@ -95,7 +95,7 @@ impl ChangeLog {
         if let Some(existing) = newest {
             return Ok((existing.version, Some(existing)));
         }
-        let floor = self.floor().await?;
+        let floor = self.floor().await?.version;
         let head = self.confirmed_head(floor).await?.filter(|existing| existing.version > floor);
         Ok((head.as_ref().map_or(floor, |existing| existing.version), head))
     }

@@ -1,6 +1,7 @@
 //! Why the log could not be read or written, and what the caller must do about it.
 
 use crate::change::{DecodeError, Version};
+use crate::log::Floor;
 use crate::ports::StoreError;
 
 /// `floor.json` could not be read. Nothing is known about expiry then, so no missing file may be believed missing.
@@ -15,6 +16,25 @@ pub enum FloorError {
         /// What is wrong with it, and the mend.
         reason: String,
     },
+    /// It only rises: a bug, and nothing was written.
+    #[error("floor.json cannot go from {from:?} to {to:?}")]
+    Sinking {
+        /// What it says.
+        from: Floor,
+        /// What was to be written.
+        to: Floor,
+    },
+    /// Serialization failed, which is a bug.
+    #[error("floor.json could not be written: {0}")]
+    Encode(#[from] serde_json::Error),
+}
+
+impl FloorError {
+    /// Whether the same can succeed later without anybody doing anything.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Store(_))
+    }
 }
 
 /// An append did not come to its end. The file may be in the log nevertheless; appending the same again finds out.
@@ -53,8 +73,9 @@ impl AppendError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Store(_) | Self::Busy { .. } | Self::Overtaken { .. } | Self::Floor(FloorError::Store(_)) => true,
-            Self::Floor(FloorError::Undecodable { .. }) | Self::Undecodable(_) | Self::Full => false,
+            Self::Store(_) | Self::Busy { .. } | Self::Overtaken { .. } => true,
+            Self::Floor(error) => error.is_transient(),
+            Self::Undecodable(_) | Self::Full => false,
         }
     }
 }

@@ -1,31 +1,67 @@
-//! The floor: the highest version whose change file may have been expired. It only rises.
+//! The floor: the highest version whose change file may have been expired. It only rises, and is announced before it does.
+//!
+//! `floor.json` holds two numbers. Up to `version` nobody reads a change file any more: it may be gone, and another one may
+//! stand under its number. `rising` is what the floor is about to become: whatever is written from the announcement on
+//! counts only above it, so that who raises the floor needs to look only once more at what was written before.
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use super::{ChangeLog, FloorError};
 use crate::change::Version;
+use crate::ports::{ETag, Precondition, PutOutcome};
 
-const KEY: &str = "floor.json";
+/// Its key below the state's location.
+pub const FLOOR_KEY: &str = "floor.json";
 const FORMAT: &str = "floor/1";
 /// For so long may a floor be believed when a change file is found missing: expiry waits far longer after raising it.
 const FRESH: Duration = Duration::from_secs(3600);
 
-#[derive(Deserialize)]
+/// Where the log begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Floor {
+    /// The highest version whose change file may have been expired; 0 where none has.
+    pub version: Version,
+    /// What it is about to become; never less. An append must be above it, a pin or a base not below.
+    pub rising: Version,
+    /// Up to here change files have been given up; never more than `version`.
+    pub expired: Version,
+}
+
+/// The floor as read, for replacing it.
+#[derive(Clone, Debug)]
+pub struct HeldFloor {
+    /// What it says.
+    pub floor: Floor,
+    etag: Option<ETag>,
+}
+
+#[derive(Serialize, Deserialize)]
 struct Wire {
     freshjoin: String,
     version: Version,
+    #[serde(default)]
+    rising: Version,
+    #[serde(default)]
+    expired: Version,
 }
 
-fn decode(bytes: &[u8]) -> Result<Version, FloorError> {
-    let undecodable = |reason: String| FloorError::Undecodable { reason };
-    let wire: Wire = serde_json::from_slice(bytes)
-        .map_err(|error| undecodable(format!("{error}; restore it, or delete it where nothing has expired yet")))?;
-    if wire.freshjoin != FORMAT {
-        return Err(undecodable(format!("its format is {:?}, not {FORMAT:?}; upgrade this freshjoin", wire.freshjoin)));
+impl Floor {
+    fn decode(bytes: &[u8]) -> Result<Self, FloorError> {
+        let undecodable = |reason: String| FloorError::Undecodable { reason };
+        let wire: Wire = serde_json::from_slice(bytes)
+            .map_err(|error| undecodable(format!("{error}; restore it, or delete it where nothing has expired yet")))?;
+        if wire.freshjoin != FORMAT {
+            return Err(undecodable(format!(
+                "its format is {:?}, not {FORMAT:?}; upgrade this freshjoin",
+                wire.freshjoin
+            )));
+        }
+        let Wire { version, rising, expired, .. } = wire;
+        Ok(Self { version, rising: rising.max(version), expired: expired.min(version) })
     }
-    Ok(wire.version)
 }
 
 impl ChangeLog {
@@ -33,16 +69,42 @@ impl ChangeLog {
     ///
     /// # Errors
     /// [`FloorError`] for anything but a clean answer.
-    pub async fn floor(&self) -> Result<Version, FloorError> {
+    pub async fn floor(&self) -> Result<Floor, FloorError> {
+        Ok(self.held_floor().await?.floor)
+    }
+
+    /// The floor now, for [replacing](Self::replace_floor) it.
+    ///
+    /// # Errors
+    /// As [`floor`](Self::floor).
+    pub async fn held_floor(&self) -> Result<HeldFloor, FloorError> {
         let asked = self.clock.now();
-        let floor = match self.store.get(KEY).await? {
-            Some(object) => decode(&object.bytes)?,
-            None => 0,
+        let (floor, etag) = match self.store.get(FLOOR_KEY).await? {
+            Some(object) => (Floor::decode(&object.bytes)?, Some(object.etag)),
+            None => (Floor::default(), None),
         };
         let mut memory = self.memory();
-        let highest = memory.floor.map_or(floor, |(known, _)| known.max(floor));
+        let highest = memory.floor.map_or(floor.version, |(known, _)| known.max(floor.version));
         memory.floor = Some((highest, asked));
-        Ok(highest)
+        Ok(HeldFloor { floor, etag })
+    }
+
+    /// Replaces the floor; `None` where somebody else has, or the store was busy with it. Only log-keeper does, who has
+    /// made sure that nobody needs what is to lie under it.
+    ///
+    /// # Errors
+    /// [`FloorError`], also where it would sink. It may have been replaced all the same.
+    pub async fn replace_floor(&self, held: &HeldFloor, floor: Floor) -> Result<Option<HeldFloor>, FloorError> {
+        if floor.version < held.floor.version || floor.rising < floor.version || floor.expired > floor.version {
+            return Err(FloorError::Sinking { from: held.floor, to: floor });
+        }
+        let Floor { version, rising, expired } = floor;
+        let bytes = serde_json::to_vec(&Wire { freshjoin: FORMAT.into(), version, rising, expired })?;
+        let precondition = held.etag.as_ref().map_or(Precondition::Absent, Precondition::Matches);
+        match self.store.put(FLOOR_KEY, Bytes::from(bytes), precondition).await? {
+            PutOutcome::Written(etag) => Ok(Some(HeldFloor { floor, etag: Some(etag) })),
+            PutOutcome::PreconditionFailed | PutOutcome::Busy => Ok(None),
+        }
     }
 
     /// The floor as read within the last hour: recent enough to believe that a file above it is missing.
@@ -55,7 +117,7 @@ impl ChangeLog {
             {
                 Ok(floor)
             }
-            _ => self.floor().await,
+            _ => Ok(self.floor().await?.version),
         }
     }
 }

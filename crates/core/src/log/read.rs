@@ -70,7 +70,7 @@ impl ChangeLog {
                 if let Some(found) = self.read(version).await? {
                     return Ok(found);
                 }
-                let floor = self.floor().await?;
+                let floor = self.floor().await?.version;
                 Err(if version <= floor {
                     ReadError::Expired { version, floor }
                 } else {

@@ -71,6 +71,7 @@ pub(super) fn batch(writer: &str) -> (Origin, Vec<Change>) {
         label: "l".into(),
         sequence: "7".into(),
         at: Timestamp::default(),
+        unless_after: None,
     };
     (origin, vec![Change::Row(change)])
 }
@@ -298,4 +299,37 @@ fn only_the_exact_keys_are_change_files() {
     ] {
         assert_eq!(version_of(key), None, "{key}");
     }
+}
+
+#[tokio::test]
+async fn the_floor_is_replaced_by_whoever_holds_it_and_never_sinks() {
+    let world = World::new();
+    let process = world.process();
+    let none = process.log.held_floor().await.unwrap();
+    assert_eq!(none.floor, Floor::default());
+    let to = |version, rising, expired| Floor { version, rising, expired };
+    let announced = process.log.replace_floor(&none, to(0, 5, 0)).await.unwrap().unwrap();
+    assert!(process.log.replace_floor(&none, to(0, 4, 0)).await.unwrap().is_none(), "somebody else was faster");
+    let raised = process.log.replace_floor(&announced, to(5, 5, 0)).await.unwrap().unwrap();
+    assert_eq!(world.process().log.floor().await.unwrap(), to(5, 5, 0));
+    for sinking in [to(4, 5, 0), to(5, 4, 0), to(5, 5, 6)] {
+        let error = process.log.replace_floor(&raised, sinking).await.unwrap_err();
+        assert!(matches!(error, FloorError::Sinking { .. }) && !error.is_transient(), "{sinking:?}");
+    }
+    world.set_floor(7);
+    assert_eq!(process.log.floor().await.unwrap(), to(7, 7, 0), "what is not said");
+}
+
+#[tokio::test]
+async fn an_append_below_an_announced_floor_is_made_again_above_it() {
+    let world = World::new();
+    let stale = world.process();
+    assert_eq!(stale.version("a").await, 1);
+    let other = world.process();
+    for n in 2..=5 {
+        other.version(&format!("{n}")).await;
+    }
+    world.store.insert("floor.json", r#"{"freshjoin":"floor/1","version":1,"rising":4}"#);
+    (2..=3).for_each(|n| assert!(world.store.remove(&change_key(n))));
+    assert_eq!(stale.version("b").await, 6);
 }

@@ -8,6 +8,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::newest::KnownChange;
 use super::row::RowError;
 use super::versioned::VersionedReference;
 use crate::change::Version;
@@ -145,21 +146,19 @@ pub fn read_base(
     bytes: &[u8],
     empty: impl FnOnce(Timestamp) -> VersionedReference,
 ) -> Result<(BaseHeader, VersionedReference), BaseError> {
-    read_lines(
-        reference,
-        bytes,
-        |header| {
-            let mut rows = empty(header.scan_started);
-            rows.reserve(usize::try_from(header.rows).unwrap_or(0).min(bytes.len() / 16));
-            rows
-        },
-        |rows, text, line| {
-            let entry: Line<'_> = serde_json::from_slice(text).map_err(|source| BaseError::Json { line, source })?;
-            let newest = entry.label.as_deref().zip(entry.seq.as_deref());
-            rows.load(entry.key.get(), entry.row.map(RawValue::get), newest)
-                .map_err(|source| BaseError::Row { line, source })
-        },
-    )
+    let start = |header: &BaseHeader| {
+        let mut rows = empty(header.scan_started);
+        rows.reserve(usize::try_from(header.rows).unwrap_or(0).min(bytes.len() / 16));
+        (rows, header.version)
+    };
+    let each = |(rows, changed): &mut (VersionedReference, Version), text: &[u8], line| {
+        let entry: Line<'_> = serde_json::from_slice(text).map_err(|source| BaseError::Json { line, source })?;
+        let known = KnownChange { newest: entry.label.as_deref().zip(entry.seq.as_deref()), changed: *changed };
+        rows.load(entry.key.get(), entry.row.map(RawValue::get), known)
+            .map_err(|source| BaseError::Row { line, source })
+    };
+    let (header, (rows, _)) = read_lines(reference, bytes, start, each)?;
+    Ok((header, rows))
 }
 
 /// Reads the header of a base, and hands over each further line with its number.

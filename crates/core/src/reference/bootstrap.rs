@@ -209,7 +209,7 @@ pub(super) async fn base_bytes(
 
 /// The head of the log before a first look at a reference.
 pub(super) async fn first_head(sources: Sources<'_>, reference: &str) -> Result<Version, LoadError> {
-    let floor = sources.log.floor().await?;
+    let floor = sources.log.floor().await?.version;
     if floor > 0 {
         return Err(LoadError::Expired { reference: reference.into(), floor });
     }

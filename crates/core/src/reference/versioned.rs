@@ -1,18 +1,17 @@
 //! A reference's rows by join key, each with the versions it is valid in.
 //!
 //! Always: at any version from the oldest kept to the newest applied, the rows seen are the fold of the change files up
-//! to that version. Per primary key the newest change wins by (label of the source stream, sequence number), so that a
-//! change appended twice, or late, does no harm; deletes stay as tombstones. Applying a change twice changes nothing.
+//! to that version. Per primary key the [newest](super::newest) change wins, so that a change appended twice, or late, does
+//! no harm; deletes stay as tombstones. Applying a change twice changes nothing.
 
-use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
 
 use hashbrown::HashMap;
 
+use super::newest::{KnownChange, newest_after, takes_effect};
 use super::objects::HeldObject;
 use super::row::{JoinKeys, Projection, Row, RowError, primary_key};
 use crate::change::{RowChange, Version};
-use crate::sequence;
 use crate::time::Timestamp;
 
 /// What a change did.
@@ -23,9 +22,6 @@ pub enum Effect {
     /// A newer one was there already.
     Superseded,
 }
-
-/// How long before a scan a change may say it happened and still count as news to that scan's rows: source clocks differ.
-const SCAN_GRACE_MILLIS: i64 = 5 * 60 * 1000;
 
 const STILL_VALID: Version = Version::MAX;
 
@@ -40,10 +36,22 @@ struct Entry {
 /// What is known of one primary key.
 #[derive(Debug)]
 struct Known {
-    /// `None` while it is known from the base only.
+    /// `None` while it is known from scans only.
     newest: Option<(Box<str>, Box<str>)>,
+    /// When the last change took effect.
+    changed: Version,
     /// Under which join keys its row is, if it has one.
     join: JoinKeys,
+}
+
+impl Known {
+    fn new(newest: Option<(&str, &str)>, changed: Version, join: JoinKeys) -> Self {
+        Self { newest: newest.map(|(label, number)| (label.into(), number.into())), changed, join }
+    }
+
+    fn as_ref(&self) -> KnownChange<'_> {
+        KnownChange { newest: self.newest.as_ref().map(|(label, number)| (&**label, &**number)), changed: self.changed }
+    }
 }
 
 /// One reference, by join key.
@@ -80,12 +88,11 @@ impl VersionedReference {
         self.by_join.reserve(rows);
     }
 
-    /// Takes a row (or, where `row` is `None`, a tombstone) of the base. `newest` is the label and sequence number of the
-    /// log's newest change to the key, where the log names it.
+    /// Takes a row (or, where `row` is `None`, a tombstone) of a base or a snapshot file, with what is known of its key.
     ///
     /// # Errors
     /// [`RowError`] where the key or row cannot be read.
-    pub fn load(&mut self, key: &str, row: Option<&str>, newest: Option<(&str, &str)>) -> Result<(), RowError> {
+    pub fn load(&mut self, key: &str, row: Option<&str>, known: KnownChange<'_>) -> Result<(), RowError> {
         let primary = primary_key(key)?;
         let mut join = JoinKeys::None;
         if let Some(raw) = row {
@@ -93,7 +100,7 @@ impl VersionedReference {
             self.begin(0, &keys, &primary, row);
             join = keys;
         }
-        self.known.insert(primary, Known { newest: newest.map(|(label, number)| (label.into(), number.into())), join });
+        self.known.insert(primary, Known::new(known.newest, known.changed, join));
         Ok(())
     }
 
@@ -103,22 +110,15 @@ impl VersionedReference {
     /// [`RowError`] where the key or row cannot be read; nothing is changed then.
     pub fn apply(&mut self, version: Version, change: &RowChange) -> Result<Effect, RowError> {
         let primary = primary_key(change.key.get())?;
-        let (label, number) = (change.label.as_str(), change.sequence.as_str());
-        if let Some(known) = self.known.get(&primary) {
-            let newer = match &known.newest {
-                Some((known_label, known_number)) => {
-                    label.cmp(known_label).then_with(|| sequence::compare(number, known_number)) == Ordering::Greater
-                }
-                None => self.may_follow_scan(change.at),
-            };
-            if !newer {
-                return Ok(Effect::Superseded);
-            }
+        let known = self.known.get(&primary).map(Known::as_ref);
+        if !takes_effect(known, change, Some(self.scan_started)) {
+            return Ok(Effect::Superseded);
         }
+        let newest = newest_after(known, change);
         let projected = change.row.as_ref().map(|row| self.projection.project(row.get())).transpose()?;
         let (join, row) = projected.map_or((JoinKeys::None, None), |(join, row)| (join, Some(row)));
-        let newest = Some((label.into(), number.into()));
-        if let Some(before) = self.known.insert(primary.clone(), Known { newest, join: join.clone() }) {
+        let now = Known::new(newest, version, join.clone());
+        if let Some(before) = self.known.insert(primary.clone(), now) {
             for key in before.join.iter() {
                 self.end(version, key, &primary);
             }
@@ -127,11 +127,6 @@ impl VersionedReference {
             self.begin(version, &join, &primary, row);
         }
         Ok(Effect::Applied)
-    }
-
-    /// Whether what happened then may be missing in the scan that the base was made of.
-    pub(super) fn may_follow_scan(&self, at: Timestamp) -> bool {
-        at >= self.scan_started.plus_millis(-SCAN_GRACE_MILLIS)
     }
 
     /// What a pipeline uses of its rows.

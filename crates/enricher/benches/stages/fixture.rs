@@ -139,7 +139,7 @@ pub(crate) fn joined(pipeline: &str, key: &str, rows: impl Iterator<Item = Strin
     for row in rows {
         let fields: serde_json::Value = serde_json::from_str(&row).unwrap();
         let key = serde_json::json!({ key: fields.get(key) }).to_string();
-        reference.load(&key, Some(&row), None).unwrap();
+        reference.load(&key, Some(&row), freshjoin_core::reference::KnownChange::scanned(0)).unwrap();
     }
     (plan, reference)
 }

@@ -73,6 +73,7 @@ impl Warm {
             label: "2026-01-01".into(),
             sequence: time.to_string().as_str().into(),
             at: NOW,
+            unless_after: None,
         });
         let origin = Origin { source: "bench".into(), label: "2026-01-01".into(), range: time.to_string() };
         let appended = self.world.runtime.block_on(self.log.append(origin, vec![change])).unwrap();

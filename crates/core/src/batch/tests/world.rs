@@ -122,6 +122,7 @@ impl World {
                 label: "l".into(),
                 sequence: sequence.into(),
                 at: self.clock.now(),
+                unless_after: None,
             })
         });
         let origin = Origin { source: "test".into(), label: "l".into(), range: String::new() };

@@ -22,7 +22,9 @@ impl World {
         };
         let mut references: Vec<_> = plan.projections().iter().map(fresh).collect();
         for (number, (reference, row)) in rows.iter().enumerate() {
-            references[*reference].load(&format!("{{\"n\":{number}}}"), Some(row), None).unwrap();
+            references[*reference]
+                .load(&format!("{{\"n\":{number}}}"), Some(row), crate::reference::KnownChange::scanned(0))
+                .unwrap();
         }
         Self { plan, references }
     }

@@ -33,6 +33,7 @@ fn put(table: &str, version: Version, row: &str) -> Change {
         label: "l".into(),
         sequence: version.to_string().as_str().into(),
         at: Timestamp::default(),
+        unless_after: None,
     })
 }
 
