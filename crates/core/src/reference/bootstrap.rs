@@ -6,20 +6,18 @@
 
 use bytes::Bytes;
 use futures_util::future::try_join_all;
-use hashbrown::HashMap;
 
-use super::base::{BaseError, BaseHeader, BaseWriter, base_key, read_base};
+use super::base::{BaseError, BaseHeader, base_key, read_base};
 use super::objects::{ContentProblem, CopyError};
-use super::row::{Projection, RowError, primary_key};
+use super::row::{Projection, RowError};
+use super::table::{TableBase, named_keys};
 use super::versioned::VersionedReference;
-use crate::change::{Change, RowChange, Version};
+use crate::change::Version;
 use crate::log::{ChangeLog, FloorError, ReadError};
 use crate::ports::{
     Clock, LocationError, ObjectStore, Precondition, PutOutcome, RawRow, Segment, StoreError, Stores, TableError,
     Tables,
 };
-use crate::record::{FieldNames, Fields, parse_object};
-use crate::sequence;
 
 /// Where reference data is loaded from.
 #[derive(Clone, Copy, Debug)]
@@ -160,7 +158,7 @@ pub enum LoadError {
 }
 
 /// A scan of a table goes on in so many parts at once.
-const SEGMENTS: u32 = 4;
+pub(super) const SEGMENTS: u32 = 4;
 /// How often a write that meets another one is tried.
 const ATTEMPTS: u32 = 5;
 
@@ -216,63 +214,18 @@ pub(super) async fn first_head(sources: Sources<'_>, reference: &str) -> Result<
     Ok(sources.log.head(floor).await?)
 }
 
-/// The newest change that the log names for a key.
-struct Named {
-    key: RawRow,
-    label: String,
-    sequence: sequence::SequenceNumber,
-    scanned: bool,
-}
-
 async fn scan(sources: Sources<'_>, reference: &str) -> Result<Vec<u8>, LoadError> {
-    let bad_row = |row: &str, source: RowError| LoadError::Row { reference: reference.into(), row: row.into(), source };
-    let bad_json = |row: &str, source: serde_json::Error| bad_row(row, RowError::Json(source));
     let head = first_head(sources, reference).await?;
-    let mut named = named_keys(sources.log, reference, head).await?;
+    let named = named_keys(sources.log, reference, head).await?;
     let attributes = sources.tables.key_attributes(reference).await?;
     let started = sources.clock.now();
     let parts = (0..SEGMENTS).map(|index| segment(sources.tables, reference, Segment { index, of: SEGMENTS }));
     let parts = try_join_all(parts).await?;
-    let mut writer = BaseWriter::new();
+    let mut base = TableBase::new(reference, attributes, named);
     for row in parts.into_iter().flatten() {
-        let key = key_of(&row, &attributes).map_err(|error| bad_json(row.get(), error))?;
-        let primary = primary_key(key.get()).map_err(|error| bad_row(row.get(), error))?;
-        let newest = named.get_mut(&primary).map(|named| {
-            named.scanned = true;
-            (named.label.as_str(), named.sequence.as_str())
-        });
-        writer.push(primary, &key, Some(&row), newest).map_err(|error| bad_json(row.get(), error))?;
+        base.push(&row)?;
     }
-    for (primary, gone) in named.into_iter().filter(|(_, named)| !named.scanned) {
-        let newest = Some((gone.label.as_str(), gone.sequence.as_str()));
-        writer.push(primary, &gone.key, None, newest).map_err(|error| bad_json(gone.key.get(), error))?;
-    }
-    writer.finish(reference, head, started).map_err(|error| bad_json("", error))
-}
-
-/// The keys of a reference that the log names up to a version, each with its newest change.
-async fn named_keys(log: &ChangeLog, reference: &str, head: Version) -> Result<HashMap<Box<[u8]>, Named>, LoadError> {
-    let mut named: HashMap<Box<[u8]>, Named> = HashMap::new();
-    for (file, _) in log.read_range(0, head).await? {
-        for change in file.changes {
-            let Change::Row(RowChange { table, key, label, sequence: number, .. }) = change else { continue };
-            if table != reference {
-                continue;
-            }
-            let primary = primary_key(key.get()).map_err(|source| LoadError::Change {
-                version: file.version,
-                reference: reference.into(),
-                source,
-            })?;
-            let newer = named
-                .get(&primary)
-                .is_none_or(|known| (label.as_str(), &number) > (known.label.as_str(), &known.sequence));
-            if newer {
-                named.insert(primary, Named { key, label, sequence: number, scanned: false });
-            }
-        }
-    }
-    Ok(named)
+    base.finish(head, started)
 }
 
 async fn segment(tables: &dyn Tables, table: &str, segment: Segment) -> Result<Vec<RawRow>, TableError> {
@@ -286,19 +239,4 @@ async fn segment(tables: &dyn Tables, table: &str, segment: Segment) -> Result<V
             return Ok(rows);
         }
     }
-}
-
-/// The primary key of a row, as the change files write it.
-fn key_of(row: &RawRow, attributes: &[String]) -> Result<RawRow, serde_json::Error> {
-    let mut names = FieldNames::default();
-    let slots: Vec<_> = attributes.iter().map(|name| (name, names.slot(name))).collect();
-    let mut fields = Fields::of(&names);
-    parse_object(&names, row.get(), &mut fields)?;
-    let members: Vec<String> = slots
-        .iter()
-        .map(|(name, slot)| {
-            format!("{}:{}", serde_json::Value::from(name.as_str()), fields.get(*slot).unwrap_or("null"))
-        })
-        .collect();
-    serde_json::from_str(&format!("{{{}}}", members.join(",")))
 }
