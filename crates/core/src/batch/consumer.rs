@@ -25,7 +25,6 @@ use super::cursor::{Cursor, Intent, cursor_key};
 use super::engine::Engine;
 use super::error::ProcessError;
 use super::finish::{Place, read_again, write};
-use super::pin;
 use super::range::{Decided, Encoding, Slice, decide, encode, flags};
 use super::report::{BatchReport, Observer};
 
@@ -114,9 +113,9 @@ pub(super) struct NextRange<'a> {
 
 /// The cursor as read or written last.
 #[derive(Clone, Debug)]
-struct Held {
-    cursor: Option<Cursor>,
-    etag: Option<ETag>,
+pub(super) struct Held {
+    pub(super) cursor: Option<Cursor>,
+    pub(super) etag: Option<ETag>,
 }
 
 impl Consumer {
@@ -219,34 +218,23 @@ impl Consumer {
         let engine = &*self.engine;
         let sources = self.sources();
         let Some(first) = rest.first() else { return Ok(None) };
-        let bases = engine.bases(sources).await?;
-        let version = match &held.cursor {
-            Some(cursor) => cursor.version,
-            None => {
-                let definition = &engine.definition.name;
-                let state = &*self.deps.state;
-                let parents = pin::of_parents(state, &*self.deps.stream, stream, definition, shard).await?;
-                pin::written_by(&self.log, first.arrival).await?.max(parents)
+        let Some(before) = &held.cursor else { return self.pin(stream, shard, key, held, first.arrival).await };
+        if before.committed_through.is_none() {
+            // The floor, read after the cursor was seen: a pin below it does not count, whoever put it there.
+            let rising = self.log.floor().await?.rising;
+            if before.version < rising {
+                return self.swap(key, &before.raised(rising), held.etag.as_ref()).await;
             }
-        };
-        let mut version = version.max(bases);
+        }
+        let mut version = before.version.max(engine.bases(sources, before.version).await?);
         if self.settings.as_of == AsOf::Latest {
             version = self.log.head(version).await?.max(version);
         }
         engine.ensure(sources, version).await?;
         let Some(range) = self.next_range(shard, rest, version).await? else { return Ok(None) };
-        let before = held.cursor.clone().unwrap_or_else(|| Cursor::new(stream, version, self.settings.output.clone()));
         let pending = before.with_pending(range.intent);
         let Some(held) = self.swap(key, &pending, held.etag.as_ref()).await? else { return Ok(None) };
         range.decided.tell(&*self.deps.observer, shard, range.taken);
-        if before.committed_through.is_none() {
-            // A pin counts only if the floor, read after it was written, has not passed it.
-            let floor = self.log.floor().await?.rising;
-            if version < floor {
-                let unpinned = Cursor::new(stream, floor, self.settings.output.clone());
-                return self.swap(key, &unpinned, held.etag.as_ref()).await;
-            }
-        }
         self.carry_out(stream, shard, key, pending, &held, range.encoded, false).await
     }
 
@@ -297,7 +285,7 @@ impl Consumer {
     ) -> Result<Option<Held>, ProcessError> {
         let Some(intent) = &pending.pending else { return Ok(None) };
         let report = self.write_out(stream, shard, intent, encoded, recovered).await?;
-        let committed = self.swap(key, &pending.committed(), held.etag.as_ref()).await?;
+        let committed = self.swap(key, &pending.committed(report.counts), held.etag.as_ref()).await?;
         if committed.is_some() {
             self.deps.observer.committed(&report);
         }
@@ -359,7 +347,12 @@ impl Consumer {
     }
 
     /// Replaces the cursor. `None` where it is not the one that was held.
-    async fn swap(&self, key: &str, cursor: &Cursor, held: Option<&ETag>) -> Result<Option<Held>, ProcessError> {
+    pub(super) async fn swap(
+        &self,
+        key: &str,
+        cursor: &Cursor,
+        held: Option<&ETag>,
+    ) -> Result<Option<Held>, ProcessError> {
         let bytes = Bytes::from(cursor.encode()?);
         let precondition = held.map_or(Precondition::Absent, Precondition::Matches);
         match self.deps.state.put(key, bytes, precondition).await? {

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::change::Version;
 use crate::encode::escape_component;
+use crate::join::Counts;
 use crate::location::Location;
 use crate::ports::StreamDescription;
 use crate::sequence::SequenceNumber;
@@ -37,6 +38,10 @@ pub struct Cursor {
     pub output: Location,
     /// The range in hand: decided, perhaps written, not committed.
     pub pending: Option<Intent>,
+    /// What became of everything that is committed. It is committed with each range, so it is right even where the answer
+    /// to a commit was lost and nobody could tell of the range.
+    #[serde(default)]
+    pub totals: Counts,
 }
 
 /// A range that is decided: whoever finds it finishes exactly it.
@@ -93,6 +98,7 @@ impl Cursor {
             version,
             output,
             pending: None,
+            totals: Counts::default(),
         }
     }
 
@@ -119,17 +125,26 @@ impl Cursor {
         serde_json::to_vec(self)
     }
 
+    /// This cursor at a higher version.
+    #[must_use]
+    pub fn raised(&self, version: Version) -> Self {
+        Self { version, ..self.clone() }
+    }
+
     /// This cursor with a range in hand.
     #[must_use]
     pub fn with_pending(&self, intent: Intent) -> Self {
         Self { pending: Some(intent), ..self.clone() }
     }
 
-    /// This cursor with its pending range committed.
+    /// This cursor with its pending range committed, and what became of it.
     #[must_use]
-    pub fn committed(&self) -> Self {
+    pub fn committed(&self, counts: Counts) -> Self {
         let Some(intent) = &self.pending else { return self.clone() };
+        let mut totals = self.totals;
+        totals += counts;
         Self {
+            totals,
             committed_through: Some(intent.last.clone()),
             version: intent.last_version().max(self.version),
             output: intent.output.clone(),
@@ -186,7 +201,9 @@ mod tests {
 
     #[test]
     fn a_commit_moves_through_version_and_output() {
-        let committed = cursor().committed();
+        let counts = Counts { enriched: 2, unmatched: 1, flags: 1, rows: 3, ..Counts::default() };
+        let committed = Cursor { totals: counts, ..cursor() }.committed(counts);
+        assert_eq!((committed.totals.enriched, committed.totals.flags, committed.totals.rows), (4, 2, 6));
         assert_eq!(committed.committed_through, Some("12".into()));
         assert_eq!((committed.version, committed.output.as_str(), committed.pending.is_none()), (5, "s3://o2", true));
         assert!(committed.has_committed("9") && committed.has_committed("12") && !committed.has_committed("100"));

@@ -47,12 +47,13 @@ impl Engine {
         Self { definition, plan, observer, libraries: RwLock::default(), denied: Mutex::default() }
     }
 
-    /// The newest version that any of its references' bases defines: no record is joined below it.
-    pub(super) async fn bases(&self, sources: Sources<'_>) -> Result<Version, LoadError> {
+    /// The newest version that any of its references' bases defines: no record is joined below it. Whoever asks is about to
+    /// need `version`, or the first one above it.
+    pub(super) async fn bases(&self, sources: Sources<'_>, version: Version) -> Result<Version, LoadError> {
         if let Some(oldest) = self.bases_if_loaded().await {
             return Ok(oldest);
         }
-        self.add_library(sources).await?;
+        self.add_library(sources, version).await?;
         Ok(self.bases_if_loaded().await.unwrap_or(0))
     }
 
@@ -60,10 +61,10 @@ impl Engine {
         self.libraries.read().await.iter().map(Library::bases).min()
     }
 
-    async fn add_library(&self, sources: Sources<'_>) -> Result<(), LoadError> {
+    async fn add_library(&self, sources: Sources<'_>, version: Version) -> Result<(), LoadError> {
         let references = self.definition.references.iter().map(|reference| &reference.source);
         let references: Vec<_> = references.zip(self.plan.projections()).collect();
-        let library = Library::load(sources, &references).await?;
+        let library = Library::load(sources, &references, version).await?;
         let mut libraries = self.libraries.write().await;
         // The new one is always kept: whoever asked for it is behind the others.
         libraries.truncate(LIBRARIES - 1);
@@ -90,7 +91,7 @@ impl Engine {
         let mut nearest = self.nearest(version).await;
         if nearest.is_none() {
             // None is loaded, or all have forgotten this version: load anew from the base.
-            self.add_library(sources).await?;
+            self.add_library(sources, version).await?;
             nearest = self.nearest(version).await;
         }
         let Some(nearest) = nearest else {

@@ -2,8 +2,12 @@
 //!
 //! At the newest version whose change file was written by the arrival of its first record, so that a replay under a new
 //! name joins history as history; but never below its parents' versions, the references' bases and the floor.
+//!
+//! The pin is put before any range is decided on it, and counts only if the floor, as read once it is seen, has not passed
+//! it. So whoever finds a pin of somebody who died can tell by the floor whether it holds: nothing was written by it yet.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use crate::change::Version;
 use crate::log::ChangeLog;
@@ -11,10 +15,49 @@ use crate::ports::{ObjectStore, Stream, StreamDescription};
 use crate::time::Timestamp;
 
 use super::ProcessError;
+use super::consumer::{Consumer, Held};
 use super::cursor::{Cursor, cursor_key};
 
+/// S3 says to the second when it took a write.
+const RESOLUTION_MILLIS: i64 = 1_000;
+/// How far the store's clock and ours may be apart.
+const SKEW_MILLIS: i64 = 250;
+/// A record from the future is not waited for any longer.
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
+
+impl Consumer {
+    /// Puts the cursor of a shard that has none. `None` where another environment was faster.
+    pub(super) async fn pin(
+        &self,
+        stream: &StreamDescription,
+        shard: &str,
+        key: &str,
+        held: &Held,
+        arrival: Timestamp,
+    ) -> Result<Option<Held>, ProcessError> {
+        self.wait_out(arrival).await;
+        let name = &self.engine.definition.name;
+        let parents = of_parents(&*self.deps.state, &*self.deps.stream, stream, name, shard).await?;
+        let version = written_by(&self.log, arrival).await?.max(parents);
+        let version = version.max(self.engine.bases(self.sources(), version).await?);
+        let cursor = Cursor::new(stream, version, self.settings.output.clone());
+        self.swap(key, &cursor, held.etag.as_ref()).await
+    }
+
+    /// Lets the second pass in which a record arrived. What is written within it then counts as written by its arrival,
+    /// now and in every later reading; before its end, what is still to come in it would be missed now and found later.
+    async fn wait_out(&self, arrival: Timestamp) {
+        let into = arrival.millis().rem_euclid(RESOLUTION_MILLIS);
+        let over = arrival.plus_millis(RESOLUTION_MILLIS - into + SKEW_MILLIS);
+        let left = u64::try_from(over.millis().saturating_sub(self.deps.clock.now().millis())).unwrap_or(0);
+        if left > 0 {
+            self.deps.clock.sleep(Duration::from_millis(left).min(LONGEST_WAIT)).await;
+        }
+    }
+}
+
 /// The newest version that was written by a time; not below the floor.
-pub(super) async fn written_by(log: &ChangeLog, arrival: Timestamp) -> Result<Version, ProcessError> {
+async fn written_by(log: &ChangeLog, arrival: Timestamp) -> Result<Version, ProcessError> {
     let floor = log.floor().await?.rising;
     let listed = log.list_modified(floor).await?;
     let written = listed.iter().rev().find(|(_, modified)| *modified <= arrival).map_or(0, |(version, _)| *version);
@@ -22,7 +65,7 @@ pub(super) async fn written_by(log: &ChangeLog, arrival: Timestamp) -> Result<Ve
 }
 
 /// The highest version that a shard's parents have used; of their parents, where one has no cursor.
-pub(super) async fn of_parents(
+async fn of_parents(
     state: &dyn ObjectStore,
     stream: &dyn Stream,
     description: &StreamDescription,

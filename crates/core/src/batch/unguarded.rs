@@ -3,6 +3,7 @@
 //! Each call writes what it was given, as of the head of the log or a newer flag among its records. Writing the same cut
 //! again with the same head gives the same objects; another cut gives other objects with the same rows again.
 
+use crate::change::Version;
 use crate::ports::StreamDescription;
 
 use super::consumer::{Consumer, Progress};
@@ -18,7 +19,7 @@ impl Consumer {
         all: Slice<'_>,
         progress: &Progress,
     ) -> Result<(), ProcessError> {
-        let bases = self.engine.bases(self.sources()).await?;
+        let bases = self.engine.bases(self.sources(), Version::MAX).await?;
         let mut version = self.log.head(bases).await?.max(bases);
         let mut rest = all;
         while let Some(first) = rest.first() {

@@ -8,6 +8,7 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 use hashbrown::HashMap;
+use serde::{Deserialize, Serialize};
 
 use super::plan::{Candidate, Plan, Value};
 use crate::change::Version;
@@ -35,7 +36,8 @@ impl Limits {
 }
 
 /// What happened to records, sub-records all; flags are whole records.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Counts {
     /// A hit in every reference.
     pub enriched: u64,

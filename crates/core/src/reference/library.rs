@@ -63,7 +63,11 @@ impl Library {
     ///
     /// # Errors
     /// [`LoadError`]; calling again is safe.
-    pub async fn load(sources: Sources<'_>, references: &[(&Source, &Projection)]) -> Result<Self, LoadError> {
+    pub async fn load(
+        sources: Sources<'_>,
+        references: &[(&Source, &Projection)],
+        version: Version,
+    ) -> Result<Self, LoadError> {
         let mut library = Self {
             sources: Vec::new(),
             references: Vec::new(),

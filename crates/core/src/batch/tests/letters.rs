@@ -55,7 +55,8 @@ async fn records_in_are_enriched_unmatched_dead_letters_and_flags() {
 async fn dead_letters_are_written_again_to_the_same_bytes() {
     let undisturbed = world().await;
     undisturbed.env().done(&undisturbed.cut(..)).await;
-    for place in 2..7 {
+    // After definition, claim and pin.
+    for place in 3..8 {
         let world = world().await;
         let env = world.env();
         env.script("PUT", place, Fault::CrashAfter);

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::world::{SHARD, START, World, row};
 use crate::change::{Version, change_key};
 use crate::memory::{Call, Fault};
+use crate::ports::Clock as _;
 use crate::record::Records;
 
 const OTHER: &str = "shardId-000000000009";
@@ -96,7 +97,7 @@ async fn never_below_what_a_parent_is_about_to_use() {
     let mut records = Records::default();
     records.push("1", START, &world.flag(2)).unwrap();
     let env = world.env();
-    env.script("PUT", 2, Fault::CrashAfter);
+    env.script("PUT", 3, Fault::CrashAfter);
     assert!(env.batch(&records).await.is_none());
     let parent = world.cursor().unwrap();
     assert_eq!(parent.pending.map(|intent| intent.last_version()), Some(2));
@@ -195,18 +196,18 @@ async fn never_below_the_floor() {
     env.gate.reset();
     env.done_of(left, &world.cut_of(left, ..)).await;
     assert_eq!(world.rows(), [row(0, "v2", 2)]);
-    assert_eq!(env.gate.count("PUT"), 3, "it was above the floor from the start");
+    assert_eq!(env.gate.count("PUT"), 4, "it was above the floor from the start");
 }
 
 #[tokio::test]
-async fn a_floor_that_rises_past_the_first_intent_moves_it() {
+async fn a_floor_that_rises_past_a_pin_moves_it() {
     let world = Arc::new(World::new());
     let armed = Arc::new(AtomicBool::new(false));
     let env = world.env_with({
         let (world, armed) = (Arc::clone(&world), Arc::clone(&armed));
         Arc::new(move |call: &Call<'_>| {
-            let intent = call.operation == "PUT" && call.key.contains("cursors/");
-            if intent && armed.swap(false, Ordering::Relaxed) {
+            let pin = call.operation == "PUT" && call.key.contains("cursors/");
+            if pin && armed.swap(false, Ordering::Relaxed) {
                 world.set_floor(2);
             }
             Fault::None
@@ -238,5 +239,59 @@ async fn a_floor_above_what_can_be_loaded_is_an_error() {
     world.state.insert("floor.json", "x");
     let error = world.env().fails(&world.cut(..)).await;
     assert!(crate::chain::Chain(&error).to_string().contains("floor.json"), "{error}");
-    assert!(world.rows().is_empty() && world.cursor().is_none());
+    assert!(world.rows().is_empty() && world.cursor().is_none_or(|cursor| cursor.pending.is_none()));
+}
+
+#[tokio::test]
+async fn a_pin_that_somebody_left_counts_only_above_the_announced_floor() {
+    for (version, rising, expected) in [(0, 2, 2), (2, 2, 2), (3, 2, 3)] {
+        let world = World::new();
+        let env = world.env();
+        ahead(&world, &env).await;
+        let left = "shardId-000000000001";
+        let dying = world.env();
+        dying.script("PUT", 0, Fault::CrashAfter);
+        assert!(dying.batch_of(left, &world.cut_of(left, ..)).await.is_none());
+        let pin = world.cursor_of(left).unwrap();
+        assert_eq!((pin.version, pin.pending.is_none()), (0, true));
+        let raised = pin.raised(version).encode().unwrap();
+        world.state.insert(&crate::batch::cursor_key("p", "s", left), raised);
+        let floor = format!(r#"{{"freshjoin":"floor/1","version":0,"rising":{rising}}}"#);
+        world.state.insert("floor.json", floor);
+        env.done_of(left, &world.cut_of(left, ..)).await;
+        let value = if expected == 0 { "base".into() } else { format!("v{expected}") };
+        assert_eq!(world.rows(), [row(0, &value, expected)], "{version} {rising}");
+    }
+}
+
+#[tokio::test]
+async fn a_shard_starts_once_the_second_of_its_first_record_is_over() {
+    let world = World::new();
+    world.clock.advance(std::time::Duration::from_millis(300));
+    world.orders([0]).await;
+    let (env, arrival) = (world.env(), world.clock.now());
+    env.done(&world.cut(..)).await;
+    assert_eq!(world.clock.now().millis(), arrival.millis() + 700 + 250);
+    // What is written within that second counts in the first reading as in every later one.
+    let world = Arc::new(World::new());
+    world.orders([0]).await;
+    let written = Arc::new(AtomicBool::new(false));
+    let env = world.env_with({
+        let (world, written) = (Arc::clone(&world), Arc::clone(&written));
+        Arc::new(move |call: &Call<'_>| {
+            if call.operation == "GET" && call.key.contains("cursors/") && !written.swap(true, Ordering::Relaxed) {
+                world.clock.advance(std::time::Duration::from_millis(900));
+                world.bump();
+            }
+            Fault::None
+        })
+    });
+    env.done(&world.cut(..)).await;
+    let first = world.rows();
+    assert_eq!(first, [row(0, "v1", 1)]);
+    let mut records = Records::default();
+    records.push("1", START.plus_millis(10_000_000), &world.cut(..).get(0).unwrap().data.to_vec()).unwrap();
+    let future = World::new();
+    future.env().done(&records).await;
+    assert_eq!(future.clock.now(), START.plus_millis(2_000), "the future is not waited for");
 }

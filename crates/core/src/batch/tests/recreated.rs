@@ -3,6 +3,7 @@
 use super::world::{DEFINITION, World, row};
 use crate::batch::{BatchReport, ProcessError};
 use crate::memory::Fault;
+use crate::ports::Stream as _;
 use crate::settings::AsOf;
 
 /// A world with two orders of a stream that is deleted and made anew, with four orders again.
@@ -24,7 +25,7 @@ async fn another_stream_of_the_same_name_starts_afresh() {
     let (world, _) = recreated().await;
     world.env().done(&world.cut(..)).await;
     assert_eq!(world.rows().len(), 6);
-    assert_eq!(world.cursor().unwrap().stream_created, super::world::START.plus_millis(1000));
+    assert_eq!(world.cursor().unwrap().stream_created, world.stream.describe().await.unwrap().created);
 }
 
 #[tokio::test]
@@ -32,8 +33,8 @@ async fn a_pending_range_of_the_earlier_stream_is_not_waited_for() {
     let world = World::new();
     world.orders(0..2).await;
     let env = world.env();
-    // Definition, claim, intent.
-    env.script("PUT", 2, Fault::CrashAfter);
+    // Definition, claim, pin, intent.
+    env.script("PUT", 3, Fault::CrashAfter);
     assert!(env.batch(&world.cut(..)).await.is_none());
     world.wait(1);
     world.stream.recreate(1);
@@ -49,7 +50,7 @@ async fn an_environment_that_remembers_the_earlier_stream_asks_before_it_starts_
     old.done(&world.cut(..)).await;
     let numbers: Vec<_> = world.rows().iter().map(|(n, ..)| *n).collect();
     assert_eq!(numbers, [0, 1, 2, 3, 4, 5], "every row once");
-    assert_eq!(world.cursor().unwrap().stream_created, super::world::START.plus_millis(1000));
+    assert_eq!(world.cursor().unwrap().stream_created, world.stream.describe().await.unwrap().created);
 }
 
 #[tokio::test]

@@ -87,7 +87,7 @@ impl World {
         let projection = projection();
         let tables: Vec<_> = tables.iter().map(|table| Source::Table((*table).into())).collect();
         let references: Vec<_> = tables.iter().map(|table| (table, &projection)).collect();
-        Library::load(self.sources(), &references).await
+        Library::load(self.sources(), &references, Version::MAX).await
     }
 }
 
@@ -190,7 +190,7 @@ async fn objects_replaced_again_and_again_keep_no_more_old_rows_than_new_ones() 
     let world = World::new();
     world.stores.store(&Location::new("s3://ref")).unwrap().insert("p.jsonl", content(0));
     let (source, projection) = (Source::Object(url.into()), projection());
-    let mut library = Library::load(world.sources(), &[(&source, &projection)]).await.unwrap();
+    let mut library = Library::load(world.sources(), &[(&source, &projection)], Version::MAX).await.unwrap();
     for version in 1..=6 {
         let sha256 = put_copy(&world.state, content(version).into()).await.unwrap();
         let change = ObjectChange {
