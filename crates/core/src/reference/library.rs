@@ -66,7 +66,7 @@ impl Library {
     pub async fn load(
         sources: Sources<'_>,
         references: &[(&Source, &Projection)],
-        version: Version,
+        _version: Version,
     ) -> Result<Self, LoadError> {
         let mut library = Self {
             sources: Vec::new(),
