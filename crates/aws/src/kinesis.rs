@@ -7,6 +7,8 @@
 //! On failure: the SDK retries throttling and faults of the service. An iterator older than five minutes is a fault;
 //! callers start again from a sequence number. A record of a `put` that was refused is answered with its reason.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use aws_config::{Region, SdkConfig};
 use aws_sdk_kinesis::Client;
@@ -92,7 +94,8 @@ impl Stream for KinesisStream {
         let summary =
             output.stream_description_summary.ok_or_else(|| self.fault(OPERATION, "the answer has no description"))?;
         let created = timestamp(&summary.stream_creation_timestamp);
-        Ok(StreamDescription { name: summary.stream_name, created })
+        let hours = u64::try_from(summary.retention_period_hours).unwrap_or_default();
+        Ok(StreamDescription { name: summary.stream_name, created, retention: Duration::from_hours(hours) })
     }
 
     async fn shards(&self) -> Result<Vec<Shard>, StreamError> {

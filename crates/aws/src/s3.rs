@@ -17,7 +17,7 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::error::ProvideErrorMetadata;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
-use aws_sdk_s3::types::EncodingType;
+use aws_sdk_s3::types::{EncodingType, Tag, Tagging};
 use bytes::Bytes;
 use freshjoin_core::chain::Chain;
 use freshjoin_core::location::Location;
@@ -41,6 +41,9 @@ const SLOWEST: usize = 2 << 20;
 const BODY_ATTEMPTS: u32 = 2;
 
 const KEY_BYTES: usize = 1024;
+
+/// The tag of objects that were given up, key and value, as the template's lifecycle rule names it.
+pub const EXPIRED: (&str, &str) = ("freshjoin", "expired");
 
 /// Opens buckets and prefixes with one client and its pool of connections.
 #[derive(Clone, Debug)]
@@ -214,6 +217,19 @@ impl ObjectStore for S3Store {
             if !listed.is_empty() || token.is_none() {
                 return Ok(listed);
             }
+        }
+    }
+
+    /// A tag, by which a lifecycle rule of the bucket deletes the object later.
+    async fn expire(&self, key: &str) -> Result<(), StoreError> {
+        let tag = Tag::builder().key(EXPIRED.0).value(EXPIRED.1).build();
+        let tagging = tag.and_then(|tag| Tagging::builder().tag_set(tag).build());
+        let tagging = tagging.map_err(|error| self.fault("EXPIRE", key, error))?;
+        let request = self.client.put_object_tagging().bucket(&self.bucket).key(format!("{}{key}", self.prefix));
+        match request.tagging(tagging).send().await {
+            Ok(_) => Ok(()),
+            Err(error) if error.as_service_error().is_some_and(|e| is_absent(e.code())) => Ok(()),
+            Err(error) => Err(self.fault("EXPIRE", key, ServiceFault::of(&error))),
         }
     }
 

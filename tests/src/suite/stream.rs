@@ -88,6 +88,7 @@ async fn read_until(stream: &dyn Stream, shard: &str, from: Position, tip: bool)
 async fn it_describes_itself_the_same_each_time(world: World) {
     let first = world.stream.describe().await.unwrap();
     assert!(!first.name.is_empty() && !first.name.contains(':'), "a name, not an ARN: {}", first.name);
+    assert_eq!(first.retention, std::time::Duration::from_hours(24), "as nothing else was asked for");
     put_all(&*world.stream, &[entry("x", "0")]).await;
     assert_eq!(world.stream.describe().await.unwrap(), first);
 }

@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use aws_sdk_s3::Client;
+use aws_sdk_s3::error::ProvideErrorMetadata;
 use freshjoin_aws::S3Stores;
 use freshjoin_core::location::Location;
 use freshjoin_core::memory::{MemoryClock, MemoryStores};
 use freshjoin_local::FsStores;
 use freshjoin_tests::fixture::sdk_config;
 use freshjoin_tests::harness;
-use freshjoin_tests::suite::store::{World, cases};
+use freshjoin_tests::suite::store::{Tags, World, cases};
 use libtest_mimic::Trial;
 
 use crate::Servers;
@@ -27,6 +29,7 @@ pub(crate) fn trials(servers: &Arc<Servers>) -> Vec<Trial> {
                 stores: Arc::new(MemoryStores::new(&MemoryClock::default())),
                 root: Location::new("s3://bucket/root"),
                 lenient_races: None,
+                tags: None,
             })
         }));
     }
@@ -34,14 +37,15 @@ pub(crate) fn trials(servers: &Arc<Servers>) -> Vec<Trial> {
         trials.push(harness::case(format!("store::directory::{}", case.name), move || async move {
             let folder = tempfile::tempdir().unwrap();
             let root = Location::new(folder.path().to_str().unwrap());
-            (case.run)(World { stores: Arc::new(FsStores::new()), root, lenient_races: None }).await;
+            (case.run)(World { stores: Arc::new(FsStores::new()), root, lenient_races: None, tags: None }).await;
         }));
     }
     for case in cases() {
         trials.push(harness::case(format!("store::directory_buckets::{}", case.name), move || async move {
             let folder = tempfile::tempdir().unwrap();
             let stores = Arc::new(FsStores::with_buckets(folder.path()));
-            (case.run)(World { stores, root: Location::new("s3://bucket/root"), lenient_races: None }).await;
+            (case.run)(World { stores, root: Location::new("s3://bucket/root"), lenient_races: None, tags: None })
+                .await;
         }));
     }
     for case in cases() {
@@ -75,5 +79,25 @@ async fn s3(endpoint: &str, case: &str, lenient_races: Option<&'static str>) -> 
         stores: Arc::new(S3Stores::new(&config)),
         root: Location::new(format!("s3://{bucket}/root")),
         lenient_races,
+        tags: Some(Arc::new(OfBucket { client, bucket })),
+    }
+}
+
+#[derive(Debug)]
+struct OfBucket {
+    client: Client,
+    bucket: String,
+}
+
+#[async_trait]
+impl Tags for OfBucket {
+    async fn of(&self, key: &str) -> Vec<(String, String)> {
+        let request = self.client.get_object_tagging().bucket(&self.bucket).key(format!("root/{key}"));
+        match request.send().await {
+            Ok(output) => output.tag_set.into_iter().map(|tag| (tag.key, tag.value)).collect(),
+            // versitygw says so of an object without tags.
+            Err(error) if error.as_service_error().and_then(|e| e.code()) == Some("NoSuchTagSet") => Vec::new(),
+            Err(error) => panic!("{error:?}"),
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The reference table: DynamoDB with a stream, and the event source mapping from that stream to change-capture.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
@@ -151,7 +152,8 @@ impl TableStream {
 #[async_trait]
 impl Stream for TableStream {
     async fn describe(&self) -> Result<StreamDescription, StreamError> {
-        Ok(StreamDescription { name: self.name.clone(), created: Timestamp::default() })
+        let retention = Duration::from_hours(24);
+        Ok(StreamDescription { name: self.name.clone(), created: Timestamp::default(), retention })
     }
 
     async fn shards(&self) -> Result<Vec<Shard>, StreamError> {

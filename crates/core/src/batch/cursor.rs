@@ -184,10 +184,13 @@ impl Intent {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn cursor() -> Cursor {
-        let stream = StreamDescription { name: "s".into(), created: Timestamp::from_millis(5) };
+        let created = Timestamp::from_millis(5);
+        let stream = StreamDescription { name: "s".into(), created, retention: Duration::from_hours(24) };
         let step = |from: &str, version| Step { from: from.into(), version };
         Cursor::new(&stream, 3, Location::new("s3://o")).with_pending(Intent {
             first: "9".into(),

@@ -14,7 +14,7 @@ use super::{MemoryClock, give_way, lock};
 /// One call to a port, before it takes effect.
 #[derive(Clone, Copy, Debug)]
 pub struct Call<'a> {
-    /// `GET`, `PUT`, `LIST` on a store; `DescribeStream`, `ListShards`, `GetRecords`, `PutRecords` on a stream;
+    /// `GET`, `PUT`, `LIST`, `EXPIRE` on a store; `DescribeStream`, `ListShards`, `GetRecords`, `PutRecords` on a stream;
     /// `DescribeTable`, `Scan`, `BatchGetItem` on a table.
     pub operation: &'static str,
     /// The key or prefix with its bucket, the shard, the stream or the table.

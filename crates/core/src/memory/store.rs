@@ -1,6 +1,6 @@
 //! Buckets in memory, as S3 behaves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex};
 
@@ -40,6 +40,10 @@ struct Buckets {
     /// By `bucket/key`.
     objects: BTreeMap<String, Object>,
     late: Vec<LateWrite>,
+    /// Whether what is given up stays until it is [taken](MemoryStore::vanish).
+    lingering: bool,
+    /// By `bucket/key`: what has been given up and is still there.
+    given_up: BTreeSet<String>,
 }
 
 #[derive(Debug)]
@@ -82,8 +86,18 @@ impl Buckets {
         let digest = Sha256::digest(&bytes);
         let etag = ETag(format!("\"{}\"", hex::encode(digest.get(..16).unwrap_or_default())));
         let modified = Timestamp::from_millis(now.millis().div_euclid(1000) * 1000);
+        // A new object has none of the old one's tags.
+        self.given_up.remove(&path);
         self.objects.insert(path, Object { bytes, etag: etag.clone(), modified });
         PutOutcome::Written(etag)
+    }
+
+    fn expire(&mut self, path: &str) {
+        if !self.lingering {
+            self.objects.remove(path);
+        } else if self.objects.contains_key(path) {
+            self.given_up.insert(path.to_owned());
+        }
     }
 
     /// One more call has come: what was late may now be due.
@@ -112,6 +126,12 @@ impl MemoryStores {
     #[must_use]
     pub fn through(&self, gate: &Gate) -> Self {
         Self { gate: gate.clone(), ..self.clone() }
+    }
+
+    /// From now on an object that was given up stays, as on S3, until it is [taken](MemoryStore::vanish); otherwise it
+    /// vanishes at once.
+    pub fn keep_given_up(&self) {
+        lock(&self.buckets).lingering = true;
     }
 
     /// The objects below `s3://bucket[/prefix]`.
@@ -154,7 +174,24 @@ impl MemoryStore {
 
     /// Takes an object away, as an expiry rule or a person does; whether there was one.
     pub fn remove(&self, key: &str) -> bool {
-        lock(&self.stores.buckets).objects.remove(&format!("{}{key}", self.root)).is_some()
+        let path = format!("{}{key}", self.root);
+        let mut buckets = lock(&self.stores.buckets);
+        buckets.given_up.remove(&path);
+        buckets.objects.remove(&path).is_some()
+    }
+
+    /// The keys of all objects that were given up and are [still there](MemoryStores::keep_given_up).
+    #[must_use]
+    pub fn given_up(&self) -> BTreeSet<String> {
+        let buckets = lock(&self.stores.buckets);
+        buckets.given_up.iter().filter_map(|path| Some(path.strip_prefix(&self.root)?.to_owned())).collect()
+    }
+
+    /// Takes an object away as the expiry rule does, if it was given up; whether it was.
+    pub fn vanish(&self, key: &str) -> bool {
+        let path = format!("{}{key}", self.root);
+        let mut buckets = lock(&self.stores.buckets);
+        buckets.given_up.remove(&path) && buckets.objects.remove(&path).is_some()
     }
 
     /// The same objects as another environment sees them.
@@ -234,6 +271,10 @@ impl ObjectStore for MemoryStore {
         .await
     }
 
+    async fn expire(&self, key: &str) -> Result<(), StoreError> {
+        self.call("EXPIRE", key, |buckets, path, _| buckets.expire(path)).await
+    }
+
     fn limits(&self) -> KeyLimits {
         let prefix = self.root.split_once('/').map_or(0, |(_, prefix)| prefix.len());
         KeyLimits { key: KEY_LIMIT, component: usize::MAX, prefix }
@@ -289,6 +330,27 @@ mod tests {
         script.add("LIST", [Fault::Short(0)]);
         assert_eq!(store.list("a/", None).await.unwrap().len(), 1);
         assert_eq!(store.objects().len(), 1501);
+    }
+
+    #[tokio::test]
+    async fn what_is_given_up_vanishes_at_once_or_when_it_is_taken() {
+        let (store, script, gate) = store("s3://b/p");
+        for key in ["a", "b", "c"] {
+            store.insert(key, "x");
+        }
+        script.add("EXPIRE", [Fault::Fail, Fault::LostAnswer]);
+        assert!(store.expire("a").await.is_err() && store.objects().contains_key("a"));
+        assert!(store.expire("a").await.is_err() && !store.objects().contains_key("a"));
+        store.stores.keep_given_up();
+        for key in ["a", "b", "c", "c"] {
+            store.expire(key).await.unwrap();
+        }
+        assert_eq!(gate.count("EXPIRE"), 6);
+        assert_eq!(store.given_up().into_iter().collect::<Vec<_>>(), ["b", "c"]);
+        assert!(store.get("c").await.unwrap().is_some());
+        store.insert("c", "again");
+        assert!(store.vanish("b") && !store.vanish("b") && !store.vanish("c") && !store.vanish("a"));
+        assert_eq!(store.objects().into_keys().collect::<Vec<_>>(), ["c"]);
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! A stream in memory, as Kinesis behaves.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
@@ -15,6 +16,7 @@ use crate::time::Timestamp;
 
 const PAGE: usize = 1000;
 const MOST_ENTRIES: usize = 500;
+const RETENTION: Duration = Duration::from_hours(24);
 
 /// One stream. Clones, and handles through other gates, share its records. A partition key decides by its SHA-256
 /// (Kinesis: MD5), an explicit hash key as there.
@@ -29,6 +31,7 @@ pub struct MemoryStream {
 #[derive(Debug)]
 struct State {
     created: Timestamp,
+    retention: Duration,
     shards: Vec<MemoryShard>,
     next_shard: u64,
 }
@@ -37,7 +40,7 @@ impl State {
     fn new(shards: u32, now: Timestamp) -> Self {
         let shards: Vec<_> =
             (0..).zip(even_ranges(shards)).map(|(n, hashes)| MemoryShard::new(n, Vec::new(), hashes, now)).collect();
-        Self { created: now, next_shard: shards.len() as u64, shards }
+        Self { created: now, retention: RETENTION, next_shard: shards.len() as u64, shards }
     }
 
     fn open(&mut self, id: &str) -> Result<&mut MemoryShard, BoxError> {
@@ -113,6 +116,11 @@ impl MemoryStream {
         Ok(state.add(vec![lower.into(), upper.into()], hashes, now))
     }
 
+    /// What the stream says of its retention, 24 hours otherwise. Nothing is dropped by it: see [`trim`](Self::trim).
+    pub fn set_retention(&self, retention: Duration) {
+        lock(&self.state).retention = retention;
+    }
+
     /// Drops every record that arrived before this time, and closed shards that are empty then.
     pub fn trim(&self, before: Timestamp) {
         lock(&self.state).shards.retain_mut(|shard| !shard.trim(before));
@@ -166,8 +174,10 @@ fn hash(entry: &PutEntry) -> Result<u128, BoxError> {
 impl Stream for MemoryStream {
     async fn describe(&self) -> Result<StreamDescription, StreamError> {
         let name = self.name.to_string();
-        self.call("DescribeStream", &self.name, 1, |state, _| Ok(StreamDescription { name, created: state.created }))
-            .await
+        self.call("DescribeStream", &self.name, 1, |state, _| {
+            Ok(StreamDescription { name, created: state.created, retention: state.retention })
+        })
+        .await
     }
 
     async fn shards(&self) -> Result<Vec<Shard>, StreamError> {

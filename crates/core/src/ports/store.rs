@@ -96,7 +96,7 @@ pub struct KeyLimits {
 #[derive(Debug, thiserror::Error)]
 #[error("{operation} {key} failed: {source}")]
 pub struct StoreError {
-    /// What was tried: `GET`, `PUT`, `LIST`.
+    /// What was tried: `GET`, `PUT`, `LIST`, `EXPIRE`.
     pub operation: &'static str,
     /// On which key, with the store's location.
     pub key: String,
@@ -141,6 +141,13 @@ pub trait ObjectStore: Send + Sync + Debug {
     /// # Errors
     /// [`StoreError`] for anything but a clean answer.
     async fn list(&self, prefix: &str, start_after: Option<&str>) -> Result<Vec<Listed>, StoreError>;
+
+    /// Gives the object up: it may vanish at any time from now on, and until then reads still see it. Idempotent; a missing
+    /// object is no error. What is written to the key afterwards is not given up.
+    ///
+    /// # Errors
+    /// [`StoreError`] for anything but a clean answer; the object may be given up all the same.
+    async fn expire(&self, key: &str) -> Result<(), StoreError>;
 
     /// What keys it can hold.
     fn limits(&self) -> KeyLimits;

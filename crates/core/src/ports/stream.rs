@@ -1,6 +1,7 @@
 //! The record stream: its shards, reading a range again, and broadcasting flags.
 
 use std::fmt::Debug;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -17,6 +18,8 @@ pub struct StreamDescription {
     pub name: String,
     /// Tells it from another stream of the same name.
     pub created: Timestamp,
+    /// For how long it keeps a record; AWS: 24 hours at the least.
+    pub retention: Duration,
 }
 
 /// One shard, open or closed.
@@ -83,7 +86,7 @@ pub struct StreamError {
 /// One stream. Within a shard, records are read in the order of their sequence numbers, as often as asked.
 #[async_trait]
 pub trait Stream: Send + Sync + Debug {
-    /// Name and creation time.
+    /// Name, creation time and retention.
     ///
     /// # Errors
     /// [`StreamError`], also where the stream does not exist.

@@ -96,6 +96,11 @@ impl ObjectStore for FsStore {
         .await
     }
 
+    /// Its file goes at once.
+    async fn expire(&self, key: &str) -> Result<(), StoreError> {
+        self.blocking("EXPIRE", key, |root, key| Ok(remove(&keys::path_below(root, key)?)?)).await
+    }
+
     fn limits(&self) -> KeyLimits {
         KeyLimits { key: MAX_KEY, component: MAX_COMPONENT, prefix: 0 }
     }
@@ -152,6 +157,19 @@ fn write(path: &Path, bytes: &[u8], demand: &Demand) -> io::Result<PutOutcome> {
         }
     }
     Ok(PutOutcome::Written(etag(bytes)))
+}
+
+/// Under the lock that a write which replaces holds, so that none finds its object gone between comparing and renaming.
+fn remove(path: &Path) -> io::Result<()> {
+    let attempt = || -> io::Result<()> {
+        let directory = File::open(path.parent().ok_or(ErrorKind::InvalidInput)?)?;
+        directory.lock()?;
+        if path.is_file() { fs::remove_file(path) } else { Ok(()) }
+    };
+    match attempt() {
+        Err(error) if absent(&error) => Ok(()),
+        other => other,
+    }
 }
 
 /// A file beside its target that goes away with this value, unless it was renamed.
@@ -330,6 +348,19 @@ mod tests {
         let page = store.list("p/", None).await.unwrap();
         assert_eq!((page.len(), page.last().unwrap().key.as_str()), (1000, "p/0999"));
         assert_eq!(store.list("p/", Some("p/0999")).await.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_is_given_up_is_gone_and_never_a_directory() {
+        let (_guard, store) = store();
+        store.expire("a/b").await.unwrap();
+        drop(put(&store, "a/b", Precondition::Absent).await);
+        for key in ["a", "a/b/c", "a/x", "a/b", "a/b"] {
+            store.expire(key).await.unwrap();
+        }
+        assert!(store.get("a/b").await.unwrap().is_none());
+        assert!(matches!(put(&store, "a/b", Precondition::Absent).await, PutOutcome::Written(_)));
+        assert!(store.expire("../x").await.is_err());
     }
 
     #[tokio::test]

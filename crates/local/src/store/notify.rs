@@ -105,6 +105,10 @@ impl ObjectStore for NotifyingStore {
         self.inner.list(prefix, start_after).await
     }
 
+    async fn expire(&self, key: &str) -> Result<(), StoreError> {
+        self.inner.expire(key).await
+    }
+
     fn limits(&self) -> KeyLimits {
         self.inner.limits()
     }

@@ -52,6 +52,11 @@ impl ObjectStore for SplitStore {
         Ok(listed)
     }
 
+    async fn expire(&self, key: &str) -> Result<(), StoreError> {
+        let (store, key) = self.route(key);
+        store.expire(key).await
+    }
+
     fn limits(&self) -> KeyLimits {
         self.rest.limits()
     }
@@ -79,5 +84,7 @@ mod tests {
         assert_eq!(keys(Some("dead-letters/b")).await, ["dead-letters/c"]);
         assert_eq!(keys(Some("a")).await.len(), 2);
         assert!(keys(Some("e")).await.is_empty());
+        store.expire("dead-letters/b").await.unwrap();
+        assert_eq!(keys(None).await, ["dead-letters/c"]);
     }
 }

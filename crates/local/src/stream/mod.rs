@@ -9,6 +9,7 @@
 mod shard;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use freshjoin_core::ports::{Clock, Position, PutEntry, ReadPage, Shard, Stream, StreamDescription, StreamError};
@@ -21,6 +22,9 @@ use shard::ShardLog;
 
 /// As many records as one `PutRecords` takes.
 const PUT_RECORDS: usize = 500;
+
+/// As long as Kinesis keeps a record at the least. Here whoever trims decides.
+const RETENTION: Duration = Duration::from_hours(24);
 
 /// What the embedded stream refuses.
 #[derive(Debug, thiserror::Error)]
@@ -276,7 +280,7 @@ fn find<'a>(shards: &'a mut [ShardLog], id: &str) -> Result<&'a mut ShardLog, Re
 #[async_trait]
 impl Stream for EmbeddedStream {
     async fn describe(&self) -> Result<StreamDescription, StreamError> {
-        Ok(StreamDescription { name: self.name.clone(), created: self.created })
+        Ok(StreamDescription { name: self.name.clone(), created: self.created, retention: RETENTION })
     }
 
     async fn shards(&self) -> Result<Vec<Shard>, StreamError> {

@@ -1,12 +1,15 @@
 //! What the `ObjectStore` and `Stores` ports promise.
 
+mod expiry;
 mod keys;
 mod listing;
 mod race;
 mod write;
 
+use std::fmt::Debug;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use freshjoin_core::location::Location;
 use freshjoin_core::ports::{ETag, ObjectStore, Precondition, PutOutcome, Stores};
@@ -22,6 +25,15 @@ pub struct World {
     pub root: Location,
     /// Why races are not held to one winner here, where the server behind the adapter itself is not.
     pub lenient_races: Option<&'static str>,
+    /// Shows the tags by which this adapter gives objects up; `None` where they are gone at once.
+    pub tags: Option<Arc<dyn Tags>>,
+}
+
+/// What a test may ask of a store beyond the port.
+#[async_trait]
+pub trait Tags: Send + Sync + Debug {
+    /// Key and value of each tag of an object below [`World::root`].
+    async fn of(&self, key: &str) -> Vec<(String, String)>;
 }
 
 impl World {
@@ -37,7 +49,7 @@ impl World {
 /// Every case of this suite.
 #[must_use]
 pub fn cases() -> Vec<Case<World>> {
-    [write::cases(), listing::cases(), keys::cases(), race::cases()].into_iter().flatten().collect()
+    [write::cases(), listing::cases(), keys::cases(), race::cases(), expiry::cases()].into_iter().flatten().collect()
 }
 
 async fn write(store: &dyn ObjectStore, key: &str, body: impl Into<Bytes>) -> ETag {
