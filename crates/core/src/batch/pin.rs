@@ -59,9 +59,7 @@ impl Consumer {
 /// The newest version that was written by a time; not below the floor.
 async fn written_by(log: &ChangeLog, arrival: Timestamp) -> Result<Version, ProcessError> {
     let floor = log.floor().await?.rising;
-    let listed = log.list_modified(floor).await?;
-    let written = listed.iter().rev().find(|(_, modified)| *modified <= arrival).map_or(0, |(version, _)| *version);
-    Ok(written.max(floor))
+    Ok(log.newest_by(floor, arrival).await?)
 }
 
 /// The highest version that a shard's parents have used; of their parents, where one has no cursor.

@@ -10,7 +10,7 @@ use crate::time::Timestamp;
 
 /// After so many hits in a row, single probes give way to a LIST.
 pub(super) const PROBES: u32 = 3;
-const FULL_PAGE: usize = 1000;
+pub(super) const FULL_PAGE: usize = 1000;
 /// How far the first jump beyond a full page goes.
 const STRIDE: Version = 2000;
 
@@ -76,7 +76,7 @@ impl ChangeLog {
     }
 
     /// Some versions after one, oldest first; none only where there is none.
-    async fn page(&self, after: Version) -> Result<Vec<(Version, Timestamp)>, StoreError> {
+    pub(super) async fn page(&self, after: Version) -> Result<Vec<(Version, Timestamp)>, StoreError> {
         let mut start = change_key(after);
         loop {
             let listed = self.store.list(PREFIX, Some(&start)).await?;

@@ -10,6 +10,7 @@ mod error;
 mod floor;
 mod head;
 mod read;
+mod written;
 
 #[cfg(test)]
 mod storm;

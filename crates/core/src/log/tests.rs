@@ -1,6 +1,7 @@
 //! The log's promises under faults and races, on memory ports.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::value::RawValue;
@@ -332,4 +333,27 @@ async fn an_append_below_an_announced_floor_is_made_again_above_it() {
     world.store.insert("floor.json", r#"{"freshjoin":"floor/1","version":1,"rising":4}"#);
     (2..=3).for_each(|n| assert!(world.store.remove(&change_key(n))));
     assert_eq!(stale.version("b").await, 6);
+}
+
+#[tokio::test]
+async fn the_newest_by_a_time_is_found_in_few_calls_however_long_the_log() {
+    let world = World::new();
+    let start = world.clock.now();
+    for version in 1..=12_345 {
+        world.store.insert(&change_key(version), "x");
+        world.clock.advance(Duration::from_secs(if version % 3 == 0 { 1 } else { 0 }));
+    }
+    for after in [0, 999, 5_000, 12_344] {
+        for second in [-1, 0, 1, 333, 334, 1_000, 2_000, 4_000, 4_114, 4_115, 9_999] {
+            let reader = world.process();
+            let newest = reader.log.newest_by(after, start.plus_millis(second * 1_000)).await.unwrap();
+            assert!(reader.gate.count("LIST") < 24, "{:?}", reader.gate.counts());
+            let listed = reader.log.list_modified(after).await.unwrap();
+            let time = start.plus_millis(second * 1_000);
+            let searched = listed.iter().rev().find(|(_, modified)| *modified <= time).map_or(after, |(v, _)| *v);
+            assert_eq!(newest, searched, "{after} {second}");
+            reader.script.add("LIST", vec![Fault::Short(2); 40]);
+            assert_eq!(reader.log.newest_by(after, time).await.unwrap(), searched, "short pages");
+        }
+    }
 }

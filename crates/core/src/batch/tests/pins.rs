@@ -290,7 +290,7 @@ async fn a_shard_starts_once_the_second_of_its_first_record_is_over() {
     let first = world.rows();
     assert_eq!(first, [row(0, "v1", 1)]);
     let mut records = Records::default();
-    records.push("1", START.plus_millis(10_000_000), &world.cut(..).get(0).unwrap().data.to_vec()).unwrap();
+    records.push("1", START.plus_millis(10_000_000), world.cut(..).get(0).unwrap().data).unwrap();
     let future = World::new();
     future.env().done(&records).await;
     assert_eq!(future.clock.now(), START.plus_millis(2_000), "the future is not waited for");
