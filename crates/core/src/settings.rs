@@ -128,6 +128,19 @@ pub struct EnricherSettings {
     pub content_limit: u64,
 }
 
+/// What log-keeper needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeeperSettings {
+    /// [`PIPELINE`], as it was given: whose references are looked after.
+    pub pipeline: String,
+    /// [`STATE`].
+    pub state: Location,
+    /// [`STREAM`].
+    pub stream: StreamName,
+    /// Bytes that a reference object may take: a quarter of the function's memory.
+    pub content_limit: u64,
+}
+
 impl CaptureSettings {
     /// Reads them.
     ///
@@ -163,15 +176,26 @@ impl EnricherSettings {
     /// [`SettingsError`] for the first variable that is missing or wrong.
     pub fn read(source: &Source<'_>) -> Result<Self, SettingsError> {
         Ok(Self {
-            // Not trimmed: an error in it names its line.
-            pipeline: value(source, PIPELINE).ok_or(SettingsError::Missing {
-                variable: PIPELINE,
-                expected: "the definition: TOML text, a file path or s3://…",
-            })?,
+            pipeline: pipeline(source)?,
             state: state(source)?,
             output: required(source, OUTPUT, LOCATION_FORM, location)?,
             stream: required(source, STREAM, STREAM_FORM, stream)?,
             as_of: optional(source, AS_OF, "flag or latest", as_of)?.unwrap_or_default(),
+            content_limit: content_limit(source)?,
+        })
+    }
+}
+
+impl KeeperSettings {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// [`SettingsError`] for the first variable that is missing or wrong.
+    pub fn read(source: &Source<'_>) -> Result<Self, SettingsError> {
+        Ok(Self {
+            pipeline: pipeline(source)?,
+            state: state(source)?,
+            stream: required(source, STREAM, STREAM_FORM, stream)?,
             content_limit: content_limit(source)?,
         })
     }
@@ -204,6 +228,12 @@ const LOCATION_FORM: &str = "s3://bucket or s3://bucket/prefix";
 
 fn state(source: &Source<'_>) -> Result<Location, SettingsError> {
     required(source, STATE, LOCATION_FORM, location)
+}
+
+/// Not trimmed: an error in it names its line.
+fn pipeline(source: &Source<'_>) -> Result<String, SettingsError> {
+    let expected = "the definition: TOML text, a file path or s3://…";
+    value(source, PIPELINE).ok_or(SettingsError::Missing { variable: PIPELINE, expected })
 }
 
 fn value(source: &Source<'_>, variable: &str) -> Option<String> {
@@ -331,6 +361,21 @@ mod tests {
             assert_eq!(error.variable(), variable, "{value}");
             let text = error.to_string();
             assert!(text.contains(value) && text.contains("set it to "), "{text}");
+        }
+    }
+
+    #[test]
+    fn log_keeper_needs_no_output() {
+        let read = |missing: &'static str| {
+            let table = [(PIPELINE, "name = \"orders\""), (STATE, "s3://bucket"), (STREAM, ARN)];
+            KeeperSettings::read(&move |name| {
+                let entry = table.iter().find(|(variable, _)| *variable == name && name != missing);
+                entry.map(|(_, value)| (*value).into())
+            })
+        };
+        assert_eq!(read("").unwrap().stream.name, "orders");
+        for variable in [PIPELINE, STATE, STREAM] {
+            assert_eq!(read(variable).unwrap_err().variable(), variable);
         }
     }
 

@@ -1,0 +1,70 @@
+//! What an invocation answers, and how it fails.
+
+use std::fmt;
+
+use freshjoin_core::chain::Chain;
+use freshjoin_core::deadline::OutOfTime;
+use serde::Serialize;
+
+use crate::event::{EventError, Request};
+use crate::rebroadcast::{Rebroadcast, RebroadcastError};
+
+/// What was done; a part that was not due, or not asked for, is absent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// The task.
+    pub task: &'static str,
+    /// The flag that was broadcast.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rebroadcast: Option<Rebroadcast>,
+}
+
+impl Summary {
+    pub(crate) fn new(request: &Request) -> Self {
+        Self { task: request.task(), ..Self::default() }
+    }
+}
+
+/// The invocation failed.
+#[derive(Debug, thiserror::Error)]
+pub enum KeeperError {
+    /// It was not understood; nothing was done.
+    #[error(transparent)]
+    Event(#[from] EventError),
+    /// Some task failed. What is not named here was done.
+    #[error("{}", Causes(.0))]
+    Tasks(Vec<Failure>),
+}
+
+/// A task that failed.
+#[derive(Debug)]
+pub struct Failure {
+    /// Its name.
+    pub task: &'static str,
+    /// Why.
+    pub error: TaskError,
+}
+
+/// Why a task failed.
+#[derive(Debug, thiserror::Error)]
+pub enum TaskError {
+    /// A flag was not broadcast.
+    #[error(transparent)]
+    Rebroadcast(#[from] RebroadcastError),
+    /// The store is too slow, or the function's timeout too short. What was done so far stays.
+    #[error("not done in time; if this stays so, raise the function's timeout")]
+    OutOfTime(#[from] OutOfTime),
+}
+
+/// Every failure with its whole chain of causes, in one line.
+struct Causes<'a>(&'a [Failure]);
+
+impl fmt::Display for Causes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, failure) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "; " };
+            write!(f, "{separator}{}: {}", failure.task, Chain(&failure.error))?;
+        }
+        Ok(())
+    }
+}
