@@ -10,6 +10,7 @@ use futures_util::future::try_join_all;
 use super::base::{BaseError, BaseHeader, base_key, read_base};
 use super::objects::{ContentProblem, CopyError};
 use super::row::{Projection, RowError};
+use super::scan::under_way;
 use super::table::{TableBase, named_keys};
 use super::versioned::VersionedReference;
 use crate::change::Version;
@@ -149,6 +150,22 @@ pub enum LoadError {
         /// What the newest base defines.
         bases: Version,
     },
+    /// log-keeper scans the table: try again.
+    #[error("log-keeper is scanning {reference} ({rows} rows up to now); its base will be there when that is done")]
+    Scanning {
+        /// The reference.
+        reference: String,
+        /// Rows scanned up to now.
+        rows: u64,
+    },
+    /// A part of a long scan is not what was written: try again, which scans anew.
+    #[error("a part of the scan of {reference} is missing or damaged: {part}")]
+    Part {
+        /// The reference.
+        reference: String,
+        /// The part's key below the state's location, and what is wrong with it.
+        part: String,
+    },
     /// Another write of the same base was under way each time: try again.
     #[error("the base of {reference} could not be written: another write was under way")]
     Busy {
@@ -160,7 +177,7 @@ pub enum LoadError {
 /// A scan of a table goes on in so many parts at once.
 pub(super) const SEGMENTS: u32 = 4;
 /// How often a write that meets another one is tried.
-const ATTEMPTS: u32 = 5;
+pub(super) const ATTEMPTS: u32 = 5;
 
 /// A table's base: loaded if there is one, else made by a scan.
 ///
@@ -214,7 +231,10 @@ pub(super) async fn first_head(sources: Sources<'_>, reference: &str) -> Result<
     Ok(sources.log.head(floor).await?)
 }
 
-async fn scan(sources: Sources<'_>, reference: &str) -> Result<Vec<u8>, LoadError> {
+pub(super) async fn scan(sources: Sources<'_>, reference: &str) -> Result<Vec<u8>, LoadError> {
+    if let Some(rows) = under_way(sources.state, sources.clock, reference).await? {
+        return Err(LoadError::Scanning { reference: reference.into(), rows });
+    }
     let head = first_head(sources, reference).await?;
     let named = named_keys(sources.log, reference, head).await?;
     let attributes = sources.tables.key_attributes(reference).await?;

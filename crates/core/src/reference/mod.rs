@@ -10,6 +10,7 @@ mod library;
 mod newest;
 mod objects;
 mod row;
+mod scan;
 mod table;
 mod versioned;
 
@@ -21,5 +22,6 @@ pub use library::{Library, Refreshed};
 pub use newest::{KnownChange, NEVER, newest_after, takes_effect};
 pub use objects::{ContentProblem, CopyError, compare_sequencers, copy_key, put_copy, split_url, validate};
 pub use row::{JoinKeys, Projection, Row, RowError};
+pub use scan::{SCANS, Scanned, progress_key, scan_on, tidy};
 pub use table::key_of;
 pub use versioned::{Effect, VersionedReference};
