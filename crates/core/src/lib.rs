@@ -23,5 +23,6 @@ pub mod reference;
 pub mod response;
 pub mod sequence;
 pub mod settings;
+pub mod snapshot;
 pub mod time;
 pub mod value;

@@ -24,7 +24,9 @@ impl FieldNames {
         })
     }
 
-    fn find(&self, name: &str) -> Option<usize> {
+    /// The slot of a name, if it is there.
+    #[must_use]
+    pub(crate) fn find(&self, name: &str) -> Option<usize> {
         self.0.iter().position(|known| known == name)
     }
 }
@@ -38,6 +40,13 @@ impl<'a> Fields<'a> {
     #[must_use]
     pub fn of(names: &FieldNames) -> Self {
         Self(vec![None; names.0.len()])
+    }
+
+    /// Sets a field to its raw text.
+    pub(crate) fn set(&mut self, slot: usize, raw: &'a str) {
+        if let Some(field) = self.0.get_mut(slot) {
+            *field = Some(raw);
+        }
     }
 
     /// The raw text of a field.

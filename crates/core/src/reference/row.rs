@@ -136,6 +136,20 @@ impl Projection {
     pub fn project_as(&self, raw: &str, untyped: bool) -> Result<(JoinKeys, Row), RowError> {
         let mut fields = Fields::of(&self.names);
         parse_object(&self.names, raw, &mut fields)?;
+        self.cut(&fields, untyped)
+    }
+
+    /// As [`project`](Self::project), of a row whose fields are at hand.
+    pub(super) fn project_fields(&self, fields: &Fields<'_>) -> Result<(JoinKeys, Row), RowError> {
+        self.cut(fields, self.untyped)
+    }
+
+    /// The fields that it reads of a row.
+    pub(crate) fn names(&self) -> &FieldNames {
+        &self.names
+    }
+
+    fn cut(&self, fields: &Fields<'_>, untyped: bool) -> Result<(JoinKeys, Row), RowError> {
         let mut bytes = vec![0; self.cells.len() * 4];
         for (index, (slot, form)) in self.cells.iter().enumerate() {
             let value = fields.get(*slot);
@@ -149,7 +163,7 @@ impl Projection {
             }
         }
         bytes.extend_from_slice(&u32::try_from(self.cells.len()).map_err(|_| RowError::TooLarge)?.to_le_bytes());
-        Ok((self.keys(&fields, untyped)?, Row(bytes.into_boxed_slice())))
+        Ok((self.keys(fields, untyped)?, Row(bytes.into_boxed_slice())))
     }
 
     fn keys(&self, fields: &Fields<'_>, untyped: bool) -> Result<JoinKeys, RowError> {
@@ -179,7 +193,7 @@ impl Projection {
 ///
 /// # Errors
 /// [`RowError`] if it is no object or has a string that cannot be decoded.
-pub(super) fn primary_key(raw: &str) -> Result<Box<[u8]>, RowError> {
+pub fn primary_key(raw: &str) -> Result<Box<[u8]>, RowError> {
     let attributes: std::collections::BTreeMap<String, &serde_json::value::RawValue> = serde_json::from_str(raw)?;
     let mut out = Vec::new();
     for (name, value) in &attributes {

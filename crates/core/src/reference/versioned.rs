@@ -12,6 +12,7 @@ use super::newest::{KnownChange, newest_after, takes_effect};
 use super::objects::HeldObject;
 use super::row::{JoinKeys, Projection, Row, RowError, primary_key};
 use crate::change::{RowChange, Version};
+use crate::record::Fields;
 use crate::time::Timestamp;
 
 /// What a change did.
@@ -101,6 +102,26 @@ impl VersionedReference {
             join = keys;
         }
         self.known.insert(primary, Known::new(known.newest, known.changed, join));
+        Ok(())
+    }
+
+    /// As [`load`](Self::load), of a table's row in a snapshot file.
+    ///
+    /// # Errors
+    /// [`RowError`] for a string that cannot be decoded.
+    pub(crate) fn load_fields(
+        &mut self,
+        primary: &[u8],
+        row: Option<&Fields<'_>>,
+        known: KnownChange<'_>,
+    ) -> Result<(), RowError> {
+        let mut join = JoinKeys::None;
+        if let Some(fields) = row {
+            let (keys, row) = self.projection.project_fields(fields)?;
+            self.begin(0, &keys, primary, row);
+            join = keys;
+        }
+        self.known.insert(primary.into(), Known::new(known.newest, known.changed, join));
         Ok(())
     }
 

@@ -9,24 +9,29 @@ use crate::change::Version;
 use crate::reference::base::{BaseError, BaseHeader, read_lines};
 use crate::time::Timestamp;
 
-/// One object of the reference.
+/// One object of a reference, in its base or in a snapshot file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::reference) struct ObjectLine {
+pub struct ObjectLine {
     /// `s3://bucket/key`.
-    pub(in crate::reference) object: String,
+    pub object: String,
     /// SHA-256 of its content, hex; `None` where it is gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(in crate::reference) sha256: Option<String>,
+    pub sha256: Option<String>,
+    /// The content's entity tag, without quotes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(in crate::reference) etag: Option<String>,
+    pub etag: Option<String>,
+    /// The content's version in a versioned bucket.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(in crate::reference) version_id: Option<String>,
+    pub version_id: Option<String>,
     /// That of the log's newest change to it, where the log names it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(in crate::reference) sequencer: Option<String>,
+    pub sequencer: Option<String>,
     /// It is gone, and was the last: its rows stay until another object has some.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(in crate::reference) removed: bool,
+    pub removed: bool,
+    /// How many rows its content has, where that was counted: one without rows does not count as having any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<u64>,
 }
 
 /// A manifest's bytes, its lines in the order of the objects' URLs.

@@ -16,6 +16,7 @@ use crate::content::ContentFormat;
 use crate::location::Location;
 use crate::pipeline::Source;
 
+pub use base::ObjectLine;
 pub(super) use copy::project_copy;
 pub use copy::{CopyError, copy_key, put_copy};
 pub(super) use held::HeldObject;
