@@ -8,8 +8,9 @@ use tokio::sync::{RwLock, RwLockReadGuard};
 
 use crate::change::{ChangeFile, Flag, Version};
 use crate::join::Plan;
+use crate::log::ReadError;
 use crate::pipeline::Definition;
-use crate::reference::{Contents, Library, LoadError, Refreshed, Sources};
+use crate::reference::{Contents, Library, LoadError, Refreshed, Sources, is_nearer};
 
 use super::report::{IgnoredFlag, Observer};
 
@@ -88,19 +89,42 @@ impl Engine {
         version: Version,
         last: Option<(ChangeFile, Bytes)>,
     ) -> Result<(), LoadError> {
-        let mut nearest = self.nearest(version).await;
-        if nearest.is_none() {
-            // None is loaded, or all have forgotten this version: load anew from the base.
-            self.add_library(sources, version).await?;
-            nearest = self.nearest(version).await;
+        let mut reloaded = false;
+        loop {
+            let nearest = match self.nearest(version).await {
+                Some(nearest) if nearest == version => return Ok(()),
+                Some(nearest) => nearest,
+                None if reloaded => {
+                    let bases = self.bases_if_loaded().await.unwrap_or(0);
+                    return Err(LoadError::BelowBases { version, bases });
+                }
+                None => {
+                    // None is loaded, or all have forgotten this version.
+                    reloaded = true;
+                    self.add_library(sources, version).await?;
+                    continue;
+                }
+            };
+            match self.follow(sources, nearest, version, last.clone()).await {
+                // The log cannot be followed from there: perhaps from a snapshot file that is nearer.
+                Err(error) if !reloaded && error.is_of_the_log() && is_nearer(sources, nearest, version).await? => {
+                    tracing::warn!(version, from = nearest, error = %error, "going on from a snapshot file");
+                    reloaded = true;
+                    self.add_library(sources, version).await?;
+                }
+                followed => return followed,
+            }
         }
-        let Some(nearest) = nearest else {
-            let bases = self.bases_if_loaded().await.unwrap_or(0);
-            return Err(LoadError::BelowBases { version, bases });
-        };
-        if nearest == version {
-            return Ok(());
-        }
+    }
+
+    /// Brings the library that is nearest to a version up to it, change file by change file.
+    async fn follow(
+        &self,
+        sources: Sources<'_>,
+        nearest: Version,
+        version: Version,
+        last: Option<(ChangeFile, Bytes)>,
+    ) -> Result<(), LoadError> {
         let through = if last.is_some() { version - 1 } else { version };
         let mut files = sources.log.read_range(nearest, through).await?;
         files.extend(last);
@@ -197,6 +221,15 @@ impl Engine {
                     *head = Some(sources.log.head(known).await?);
                 }
                 Ok(Honour::No(IgnoredFlag::Unknown))
+            }
+            Err(ReadError::Poison { .. }) => {
+                if flag.version > limit {
+                    return Ok(Honour::Beyond);
+                }
+                // The flag may have been true before the file was damaged. Nobody can follow the log through that; a
+                // snapshot file may lead past it.
+                self.advance(sources, flag.version, None).await?;
+                Ok(Honour::Yes)
             }
             Err(error) => Err(error.into()),
         }

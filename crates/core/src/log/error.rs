@@ -16,13 +16,13 @@ pub enum FloorError {
         /// What is wrong with it, and the mend.
         reason: String,
     },
-    /// It only rises, and only onto what stays: a bug, and nothing was written.
+    /// It only rises: a bug, and nothing was written.
     #[error("floor.json cannot go from {from:?} to {to:?}")]
     Sinking {
         /// What it says.
-        from: Box<Floor>,
+        from: Floor,
         /// What was to be written.
-        to: Box<Floor>,
+        to: Floor,
     },
     /// Serialization failed, which is a bug.
     #[error("floor.json could not be written: {0}")]
@@ -122,7 +122,10 @@ pub enum ReadError {
         key: String,
     },
     /// The change file may have been expired: go on from a snapshot file.
-    #[error("change file {version} may have expired (the floor is {floor}); it is to be had only from a snapshot file")]
+    #[error(
+        "change file {version} may have expired (the floor is {floor}); it is to be had only from a snapshot file: \
+         put those back, or run log-keeper's rebase task"
+    )]
     Expired {
         /// The first that was asked for.
         version: Version,

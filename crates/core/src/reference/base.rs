@@ -161,6 +161,17 @@ pub fn read_base(
     Ok((header, rows))
 }
 
+/// What a base says of itself.
+pub(super) fn read_header(reference: &str, bytes: &[u8]) -> Result<BaseHeader, BaseError> {
+    let first = bytes.split(|byte| *byte == b'\n').find(|line| !line.is_empty()).unwrap_or_default();
+    let header: BaseHeader = serde_json::from_slice(first).map_err(|source| BaseError::Json { line: 1, source })?;
+    if header.freshjoin != FORMAT || header.reference != reference {
+        let found = format!("{} of {}", header.freshjoin, header.reference);
+        return Err(BaseError::Foreign { found, expected: reference.into() });
+    }
+    Ok(header)
+}
+
 /// Reads the header of a base, and hands over each further line with its number.
 pub(super) fn read_lines<T>(
     reference: &str,
@@ -168,13 +179,8 @@ pub(super) fn read_lines<T>(
     start: impl FnOnce(&BaseHeader) -> T,
     mut each: impl FnMut(&mut T, &[u8], usize) -> Result<(), BaseError>,
 ) -> Result<(BaseHeader, T), BaseError> {
-    let mut lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).zip(1..);
-    let (first, line) = lines.next().unwrap_or((b"", 1));
-    let header: BaseHeader = serde_json::from_slice(first).map_err(|source| BaseError::Json { line, source })?;
-    if header.freshjoin != FORMAT || header.reference != reference {
-        let found = format!("{} of {}", header.freshjoin, header.reference);
-        return Err(BaseError::Foreign { found, expected: reference.into() });
-    }
+    let header = read_header(reference, bytes)?;
+    let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).zip(1..).skip(1);
     let mut out = start(&header);
     let mut found = 0;
     for (text, line) in lines {

@@ -3,7 +3,8 @@
 
 use hashbrown::HashMap;
 
-use super::bootstrap::{LoadError, Sources};
+use super::bootstrap::Sources;
+use super::error::LoadError;
 use super::objects::{ObjectRows, copy_key, project_copy};
 use super::row::Projection;
 use crate::change::{ObjectChange, ObjectOp};

@@ -7,14 +7,18 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::bootstrap::{LoadError, Sources, load_table};
+use super::bootstrap::Sources;
 use super::contents::{Contents, Wanted};
-use super::objects::{covers, load_objects};
+use super::error::LoadError;
+use super::load::load_reference;
+use super::objects::covers;
+use super::restore::{Restored, restore};
 use super::row::Projection;
 use super::versioned::{Effect, VersionedReference};
 use crate::change::{Change, ChangeFile, ObjectChange, ObjectOp, RowChange, Version, digest};
 use crate::log::ReadError;
 use crate::pipeline::Source;
+use crate::snapshot::SnapshotFile;
 
 /// So many ended rows are kept for shards that are behind, before the oldest are forgotten. Few under test, so that
 /// forgetting is tested too.
@@ -38,8 +42,10 @@ pub struct Library {
 #[derive(Debug)]
 struct Shelf {
     source: Source,
-    /// The version that its base defines.
+    /// The version that its base defines: there is nothing below it.
     base: Version,
+    /// Up to which change file what it was loaded from is the fold.
+    through: Version,
 }
 
 /// What a refresh did.
@@ -59,14 +65,31 @@ impl std::ops::AddAssign for Refreshed {
 }
 
 impl Library {
-    /// Loads every reference's base, and the log up to the newest of them.
+    /// Loads every reference from the best snapshot file for a version, or from its base where no file holds it, and the
+    /// log up to the newest of them.
     ///
     /// # Errors
     /// [`LoadError`]; calling again is safe.
     pub async fn load(
         sources: Sources<'_>,
         references: &[(&Source, &Projection)],
-        _version: Version,
+        version: Version,
+    ) -> Result<Self, LoadError> {
+        let Restored { file, damaged } = restore(sources, version).await?;
+        let loaded = Self::load_from(sources, references, file).await;
+        let Some((key, source)) = damaged else { return loaded };
+        // What was loaded instead may lie below the floor.
+        let lost = match &loaded {
+            Ok(library) => library.head < sources.log.floor().await?.version,
+            Err(error) => error.is_of_the_log(),
+        };
+        if lost { Err(LoadError::Snapshot { key, source }) } else { loaded }
+    }
+
+    async fn load_from(
+        sources: Sources<'_>,
+        references: &[(&Source, &Projection)],
+        file: Option<SnapshotFile>,
     ) -> Result<Self, LoadError> {
         let mut library = Self {
             sources: Vec::new(),
@@ -76,22 +99,20 @@ impl Library {
             head: Version::MAX,
             limit: sources.limit,
         };
+        let mut through = 0;
         for (source, projection) in references {
-            let (header, rows) = match source {
-                Source::Table(table) => load_table(sources, table, projection).await?,
-                Source::Object(_) => {
-                    let held: u64 = library.references.iter().map(VersionedReference::object_bytes).sum();
-                    let sources = Sources { limit: sources.limit.saturating_sub(held), ..sources };
-                    load_objects(sources, source, projection).await?
-                }
-            };
-            library.oldest = library.oldest.max(header.version);
-            library.head = library.head.min(header.version);
-            library.sources.push(Shelf { source: (*source).clone(), base: header.version });
+            let held: u64 = library.references.iter().map(VersionedReference::object_bytes).sum();
+            let sources = Sources { limit: sources.limit.saturating_sub(held), ..sources };
+            let (loaded, rows) = load_reference(sources, file.as_ref(), source, projection).await?;
+            library.oldest = library.oldest.max(loaded.first);
+            library.head = library.head.min(loaded.through);
+            through = through.max(loaded.through);
+            library.sources.push(Shelf { source: (*source).clone(), base: loaded.base, through: loaded.through });
             library.references.push(rows);
         }
-        library.head = library.head.min(library.oldest);
-        let files = sources.log.read_range(library.head, library.oldest).await?;
+        drop(file);
+        library.head = library.head.min(through);
+        let files = sources.log.read_range(library.head, through).await?;
         let mut rest = files.as_slice();
         while !rest.is_empty() {
             let (count, wanted) = library.next(rest);
@@ -154,7 +175,7 @@ impl Library {
         replaced.flat_map(move |change| {
             let shelves = self.sources.iter().zip(&self.references).enumerate();
             let relevant = shelves.filter(move |(_, (shelf, rows))| {
-                covers(&shelf.source, &change.object) && file.version > shelf.base && rows.is_news(change)
+                covers(&shelf.source, &change.object) && file.version > shelf.through && rows.is_news(change)
             });
             relevant.map(move |(reference, (_, rows))| Wanted {
                 reference,
@@ -222,7 +243,7 @@ impl Library {
     fn apply_row(&mut self, version: Version, row: &RowChange) -> Result<u64, LoadError> {
         let mut applied = 0;
         for (shelf, reference) in self.sources.iter().zip(&mut self.references) {
-            if version <= shelf.base || !matches!(&shelf.source, Source::Table(table) if *table == row.table) {
+            if version <= shelf.through || !matches!(&shelf.source, Source::Table(table) if *table == row.table) {
                 continue;
             }
             let effect = reference.apply(version, row).map_err(|source| LoadError::Change {
@@ -244,7 +265,7 @@ impl Library {
         let mut applied = 0;
         let mut held: u64 = self.references.iter().map(VersionedReference::object_bytes).sum();
         for (index, (shelf, reference)) in self.sources.iter().zip(&mut self.references).enumerate() {
-            if version <= shelf.base || !covers(&shelf.source, &change.object) || !reference.is_news(change) {
+            if version <= shelf.through || !covers(&shelf.source, &change.object) || !reference.is_news(change) {
                 continue;
             }
             let rows = contents.take(index, change)?;

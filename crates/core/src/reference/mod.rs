@@ -6,21 +6,26 @@
 mod base;
 mod bootstrap;
 mod contents;
+mod error;
 mod library;
+mod load;
 mod newest;
 mod objects;
+mod restore;
 mod row;
 mod scan;
 mod table;
 mod versioned;
 
 pub use base::{BaseError, BaseHeader, base_key, read_base};
-pub use bootstrap::{LoadError, Sources};
+pub use bootstrap::Sources;
 pub(crate) use contents::Contents;
+pub use error::LoadError;
 pub(crate) use library::RING;
 pub use library::{Library, Refreshed};
 pub use newest::{KnownChange, NEVER, newest_after, takes_effect};
 pub use objects::{ContentProblem, CopyError, ObjectLine, compare_sequencers, copy_key, put_copy, split_url, validate};
+pub(crate) use restore::is_nearer;
 pub use row::{JoinKeys, Projection, Row, RowError, primary_key};
 pub use scan::{SCANS, Scanned, progress_key, scan_on, tidy};
 pub use table::key_of;

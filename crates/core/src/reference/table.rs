@@ -7,13 +7,16 @@ use hashbrown::HashMap;
 use serde_json::value::RawValue;
 
 use super::base::BaseWriter;
-use super::bootstrap::LoadError;
+use super::bootstrap::Sources;
+use super::error::LoadError;
+use super::newest::NEVER;
+use super::restore::restore;
 use super::row::{RowError, primary_key};
 use crate::change::{Change, RowChange, Version};
-use crate::log::ChangeLog;
 use crate::ports::RawRow;
 use crate::record::{FieldNames, Fields, parse_object};
 use crate::sequence::SequenceNumber;
+use crate::snapshot::{SnapshotError, TableSection};
 use crate::time::Timestamp;
 
 /// The newest change that the log names for a key.
@@ -29,12 +32,18 @@ pub(super) struct Named {
 pub(super) type NamedKeys = HashMap<Box<[u8]>, Named>;
 
 /// The keys of a reference that the log names up to a version, each with its newest change.
-pub(super) async fn named_keys(log: &ChangeLog, reference: &str, head: Version) -> Result<NamedKeys, LoadError> {
+pub(super) async fn named_keys(sources: Sources<'_>, reference: &str, head: Version) -> Result<NamedKeys, LoadError> {
     let mut named = NamedKeys::new();
-    for (file, _) in log.read_range(0, head).await? {
+    let file = restore(sources, head).await?.file;
+    if let Some((file, section)) = file.as_ref().and_then(|file| Some((file, file.table(reference)?))) {
+        from_section(section, &mut named).map_err(|source| LoadError::Snapshot { key: file.name().key(), source })?;
+    }
+    let after = file.map_or(0, |file| file.version());
+    for (file, _) in sources.log.read_range(after, head).await? {
         for change in file.changes {
             let Change::Row(RowChange { table, key, label, sequence, .. }) = change else { continue };
-            if table != reference {
+            // What a comparison found of a key without a change names none.
+            if table != reference || (label.as_str(), sequence.as_str()) == NEVER {
                 continue;
             }
             let primary = primary_key(key.get()).map_err(|source| LoadError::Change {
@@ -51,6 +60,18 @@ pub(super) async fn named_keys(log: &ChangeLog, reference: &str, head: Version) 
         }
     }
     Ok(named)
+}
+
+/// What a snapshot file says the log names.
+fn from_section(section: TableSection<'_>, named: &mut NamedKeys) -> Result<(), SnapshotError> {
+    let mut entries = section.entries()?;
+    while let Some(entry) = entries.next_entry()? {
+        let Some((label, sequence)) = entry.known.newest else { continue };
+        let key = serde_json::from_str(entry.key).map_err(|_| SnapshotError::Malformed { part: "key" })?;
+        let named_key = Named { key, label: label.into(), sequence: sequence.into(), scanned: false };
+        named.insert(entry.primary.into(), named_key);
+    }
+    Ok(())
 }
 
 /// A base in the making.

@@ -174,7 +174,7 @@ async fn without_a_base_an_expired_log_is_an_error() {
     world.set_floor(1);
     let env = world.env();
     let error = env.fails(&world.cut(..)).await;
-    assert!(error.to_string().contains("bootstrap"), "{error}");
+    assert!(error.to_string().contains("rebase"), "{error}");
     assert_eq!((env.gate.count("Scan"), world.state.objects().contains_key(&base_key("T"))), (0, false));
 }
 

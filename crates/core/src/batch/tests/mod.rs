@@ -12,5 +12,6 @@ mod pins;
 mod race;
 mod recreated;
 mod requests;
+mod snapshots;
 mod versions;
 mod world;

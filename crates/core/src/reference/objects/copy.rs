@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 
 use super::rows::{ContentProblem, ObjectRows, project};
 use crate::ports::{Fetched, ObjectStore, Precondition, PutOutcome, StoreError};
-use crate::reference::bootstrap::LoadError;
+use crate::reference::error::LoadError;
 use crate::reference::row::Projection;
 
 /// How often a write that meets another one is tried.

@@ -17,12 +17,13 @@ use crate::location::Location;
 use crate::pipeline::Source;
 
 pub use base::ObjectLine;
+pub(super) use base::read_manifest;
 pub(super) use copy::project_copy;
 pub use copy::{CopyError, copy_key, put_copy};
 pub(super) use held::HeldObject;
 pub(super) use rows::ObjectRows;
 pub use rows::{ContentProblem, validate};
-pub(super) use scan::load_objects;
+pub(super) use scan::{load_lines, look};
 
 /// Whether an object's rows are part of a reference. Under a prefix those are the objects of a known format, but for
 /// hidden ones (`_SUCCESS`, `.part`), which tools leave beside their data.

@@ -8,39 +8,35 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
-use super::base::{ObjectLine, read_manifest, write_manifest};
+use super::base::{ObjectLine, write_manifest};
 use super::copy::{project_copy, put_copy};
 use super::rows::{ContentProblem, validate};
 use super::{compare_sequencers, covers, split_url};
 use crate::change::{Change, ObjectChange, ObjectOp, Version};
-use crate::log::ChangeLog;
 use crate::pipeline::Source;
 use crate::ports::{Fetched, ObjectStore};
-use crate::reference::base::{BaseHeader, base_key};
-use crate::reference::bootstrap::{LoadError, Sources, base_bytes, first_head};
+use crate::reference::bootstrap::{Sources, first_head};
+use crate::reference::error::LoadError;
+use crate::reference::restore::restore;
 use crate::reference::row::Projection;
 use crate::reference::versioned::VersionedReference;
+use crate::snapshot::SnapshotFile;
+use crate::time::Timestamp;
 
 /// So many objects are being read at a time.
 const CONCURRENCY: usize = 8;
 
-/// A reference's base: loaded if there is one, else made of the objects as they are.
+/// The reference that a manifest's lines name.
 ///
 /// # Errors
 /// [`LoadError`]; calling again is safe.
-pub(in crate::reference) async fn load_objects(
+pub(in crate::reference) async fn load_lines(
     sources: Sources<'_>,
-    source: &Source,
     projection: &Projection,
-) -> Result<(BaseHeader, VersionedReference), LoadError> {
-    let reference = source.id();
-    let bytes = base_bytes(sources, reference, scan(sources, source)).await?;
-    let (header, lines) = read_manifest(reference, &bytes).map_err(|source| LoadError::Base {
-        reference: reference.into(),
-        key: base_key(reference),
-        source,
-    })?;
-    let mut rows = VersionedReference::new(projection.clone(), header.scan_started);
+    scan_started: Timestamp,
+    lines: &[ObjectLine],
+) -> Result<VersionedReference, LoadError> {
+    let mut rows = VersionedReference::new(projection.clone(), scan_started);
     for line in lines {
         let content = match &line.sha256 {
             Some(sha256) => {
@@ -51,7 +47,7 @@ pub(in crate::reference) async fn load_objects(
         };
         rows.load_object(&line.object, line.sequencer.as_deref(), line.removed, content);
     }
-    Ok((header, rows))
+    Ok(rows)
 }
 
 /// What the log has of an object.
@@ -63,10 +59,14 @@ struct Named {
     removed: bool,
 }
 
-async fn scan(sources: Sources<'_>, source: &Source) -> Result<Vec<u8>, LoadError> {
+/// Makes the base of a reference that is made of objects.
+///
+/// # Errors
+/// [`LoadError`]; calling again is safe.
+pub(in crate::reference) async fn look(sources: Sources<'_>, source: &Source) -> Result<Vec<u8>, LoadError> {
     let reference = source.id();
-    let head = first_head(sources, reference).await?;
-    let mut named = named_objects(sources.log, source, head).await?;
+    let head = first_head(sources).await?;
+    let mut named = named_objects(sources, source, head).await?;
     let started = sources.clock.now();
     let mut lines = found(sources, source).await?;
     if lines.is_empty() {
@@ -95,9 +95,20 @@ async fn scan(sources: Sources<'_>, source: &Source) -> Result<Vec<u8>, LoadErro
 }
 
 /// The objects of a reference that the log names up to a version, folded as readers fold them.
-async fn named_objects(log: &ChangeLog, source: &Source, head: Version) -> Result<BTreeMap<String, Named>, LoadError> {
+async fn named_objects(
+    sources: Sources<'_>,
+    source: &Source,
+    head: Version,
+) -> Result<BTreeMap<String, Named>, LoadError> {
     let mut named: BTreeMap<String, Named> = BTreeMap::new();
-    for (file, _) in log.read_range(0, head).await? {
+    let file = restore(sources, head).await?.file;
+    for line in file.iter().flat_map(SnapshotFile::named_objects).filter(|line| covers(source, &line.object)) {
+        let ObjectLine { object, sha256, sequencer, removed, .. } = line.clone();
+        named.insert(object, Named { sequencer: sequencer.unwrap_or_default(), sha256, removed });
+    }
+    let_go(&mut named);
+    let after = file.map_or(0, |file| file.version());
+    for (file, _) in sources.log.read_range(after, head).await? {
         for change in file.changes {
             let Change::Object(ObjectChange { object, op, sha256, sequencer, .. }) = change else { continue };
             let known = named.get(&object);
@@ -109,11 +120,16 @@ async fn named_objects(log: &ChangeLog, source: &Source, head: Version) -> Resul
             let sha256 = if removed { known.and_then(|known| known.sha256.clone()) } else { Some(sha256) };
             named.insert(object, Named { sequencer, sha256, removed });
         }
-        if named.values().any(|named| !named.removed && named.sha256.is_some()) {
-            named.values_mut().filter(|named| named.removed).for_each(|named| named.sha256 = None);
-        }
+        let_go(&mut named);
     }
     Ok(named)
+}
+
+/// What removed objects held counts only while nothing else is left.
+fn let_go(named: &mut BTreeMap<String, Named>) {
+    if named.values().any(|named| !named.removed && named.sha256.is_some()) {
+        named.values_mut().filter(|named| named.removed).for_each(|named| named.sha256 = None);
+    }
 }
 
 /// The objects as they are now, each with its copy in the state.
