@@ -13,7 +13,7 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
-use super::error::LoadError;
+use super::bootstrap::LoadError;
 use crate::ports::{Clock, ObjectStore};
 
 pub use progress::{SCANS, progress_key};

@@ -153,8 +153,12 @@ async fn a_scan_in_one_go_is_the_base_that_an_environment_would_have_made() {
     world.assert_tidy("done");
     assert!(world.state.remove(&base_key("T")));
     let other = world.sound();
-    let bytes = crate::reference::bootstrap::scan(other.sources(), "T").await.unwrap();
-    assert_eq!(String::from_utf8(bytes).unwrap(), base);
+    let bytes = crate::reference::bootstrap::base_bytes(
+        other.sources(),
+        "T",
+        crate::reference::bootstrap::scan(other.sources(), "T"),
+    );
+    assert_eq!(text(&bytes.await.unwrap()), base);
     assert!(base.contains(r#""seq":"6""#) && base.contains(r#""version":2"#), "{base}");
 }
 
@@ -227,6 +231,24 @@ async fn a_crash_or_fault_at_any_call_is_gone_on_from() {
             world.assert_tidy(&case);
         }
     }
+}
+
+#[tokio::test]
+async fn a_table_that_hangs_takes_along_nothing_that_it_gave_nor_the_lease() {
+    let world = World::new();
+    let count = AtomicUsize::new(0);
+    let hangs = world.keeper(2, move |call| {
+        let later = call.operation == "Scan" && count.fetch_add(1, Ordering::Relaxed) >= 10;
+        if later { Fault::Hang } else { Fault::None }
+    });
+    let until = world.clock.now().plus_millis(20_000);
+    let scanned = scan_on(hangs.sources(), "T", None, until).await.unwrap();
+    assert_eq!(scanned, Scanned::UnderWay { rows: 20, elsewhere: false });
+    assert_eq!(world.clock.now(), until.plus_millis(5_000));
+    let again = world.sound();
+    assert!(matches!(again.scan().await.unwrap(), Scanned::Done { .. }));
+    assert!(again.gate.count("Scan") <= 22, "{}", again.gate.count("Scan"));
+    assert_eq!(world.lines().1.len(), ROWS);
 }
 
 #[tokio::test]

@@ -7,15 +7,17 @@ use tokio::sync::Mutex;
 
 use super::part::{self, PartHeader, decode, encode, part_key};
 use super::progress::{Progress, replace};
+use crate::deadline::{OutOfTime, within};
 use crate::ports::{ETag, Precondition, PutOutcome, RawRow, Segment};
-use crate::reference::bootstrap::{ATTEMPTS, Sources};
-use crate::reference::error::LoadError;
+use crate::reference::bootstrap::{ATTEMPTS, LoadError, Sources};
 use crate::time::Timestamp;
 
 /// A part ends with the page that makes it so large, in bytes of rows.
 const PART_BYTES: usize = if cfg!(test) { 200 } else { 4 << 20 };
 /// For so long nobody else goes on with a scan that somebody is at.
 pub(super) const LEASE_MILLIS: i64 = 45_000;
+/// So long after the time is up a page that is under way may still come.
+const PATIENCE_MILLIS: i64 = 5_000;
 /// So often that is said anew.
 const BEAT_MILLIS: i64 = 15_000;
 
@@ -125,18 +127,31 @@ impl<'a> Worker<'a> {
             if !self.in_time() {
                 return Ok(false);
             }
-            let header = self.write(index, number, total, from.flatten()).await?;
+            let Some(header) = self.write(index, number, total, from.flatten()).await? else { return Ok(false) };
             self.beat(Some((index, header.total))).await?;
             (number, at) = (number + 1, Some(header));
         }
     }
 
-    /// Scans what becomes a part, and puts it if absent; the header of what is there in the end.
-    async fn write(&self, index: u32, number: u64, before: u64, from: Option<String>) -> Result<PartHeader, Stop> {
+    /// Scans what becomes a part, and puts it if absent; the header of what is there in the end. `None` where no page came
+    /// in time.
+    async fn write(
+        &self,
+        index: u32,
+        number: u64,
+        before: u64,
+        from: Option<String>,
+    ) -> Result<Option<PartHeader>, Stop> {
         let segment = Segment { index, of: self.scan.segments };
         let (mut rows, mut bytes, mut from): (Vec<RawRow>, usize, _) = (Vec::new(), 0, from);
         loop {
-            let page = self.sources.tables.scan(&self.scan.reference, segment, from.as_deref()).await.map_err(load)?;
+            let page = self.sources.tables.scan(&self.scan.reference, segment, from.as_deref());
+            // A table that hangs must not take along what it has given, nor keep the lease.
+            let page = match within(self.sources.clock, self.until.plus_millis(PATIENCE_MILLIS), page).await {
+                Ok(page) => page.map_err(load)?,
+                Err(OutOfTime(_)) if rows.is_empty() => return Ok(None),
+                Err(OutOfTime(_)) => break,
+            };
             bytes += page.rows.iter().map(|row| row.get().len()).sum::<usize>();
             rows.extend(page.rows);
             from = page.next;
@@ -150,8 +165,8 @@ impl<'a> Worker<'a> {
         let key = part_key(&self.scan, index, number);
         for _ in 0..ATTEMPTS {
             match self.sources.state.put(&key, encoded.clone(), Precondition::Absent).await.map_err(load)? {
-                PutOutcome::Written(_) => return Ok(header),
-                PutOutcome::PreconditionFailed => return self.header(index, number).await,
+                PutOutcome::Written(_) => return Ok(Some(header)),
+                PutOutcome::PreconditionFailed => return self.header(index, number).await.map(Some),
                 PutOutcome::Busy => {}
             }
         }
