@@ -13,7 +13,7 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
-use super::bootstrap::LoadError;
+use super::error::LoadError;
 use crate::ports::{Clock, ObjectStore};
 
 pub use progress::{SCANS, progress_key};

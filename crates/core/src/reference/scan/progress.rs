@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::change::Version;
 use crate::encode::escape_component;
 use crate::ports::{ETag, ObjectStore, Precondition, PutOutcome};
-use crate::reference::bootstrap::LoadError;
+use crate::reference::error::LoadError;
 use crate::time::Timestamp;
 
 /// Under which all of a reference's scan lies.

@@ -10,7 +10,8 @@ use crate::change::Version;
 use crate::deadline::give_way;
 use crate::ports::{ETag, ObjectStore, Precondition, PutOutcome};
 use crate::reference::base::base_key;
-use crate::reference::bootstrap::{ATTEMPTS, LoadError, SEGMENTS, Sources, first_head};
+use crate::reference::bootstrap::{ATTEMPTS, SEGMENTS, Sources, first_head};
+use crate::reference::error::LoadError;
 use crate::reference::table::{TableBase, named_keys};
 use crate::time::Timestamp;
 
@@ -69,7 +70,7 @@ async fn lease<'a>(
 ) -> Result<Leased<'a>, LoadError> {
     let found = find(sources.state, reference).await?;
     let (before, etag) = found.map_or((None, None), |found| (found.progress, Some(found.etag)));
-    let floor = sources.log.floor().await?.version;
+    let floor = sources.log.floor().await?.rising;
     let now = sources.clock.now();
     if broken.is_some() && broken != etag.as_ref() {
         return Ok(Leased::Elsewhere(before.map_or(0, |scan| scan.rows)));
@@ -83,7 +84,7 @@ async fn lease<'a>(
             scan
         }
         None => {
-            let head = first_head(sources, reference).await?;
+            let head = first_head(sources).await?;
             // Its parts must not be taken for those of an earlier scan.
             let earliest = before.map_or(now, |before| before.scan_started.plus_millis(1));
             tracing::info!(reference, version = head, "a scan begins");
@@ -114,7 +115,7 @@ async fn work(worker: &Worker<'_>, replacing: Option<&ETag>) -> Result<Scanned, 
 /// The base that the parts make, and how many rows they have.
 async fn assemble(worker: &Worker<'_>) -> Result<(Bytes, u64), Stop> {
     let Worker { sources, scan, .. } = worker;
-    let named = named_keys(sources.log, &scan.reference, scan.version).await?;
+    let named = named_keys(*sources, &scan.reference, scan.version).await?;
     let attributes = sources.tables.key_attributes(&scan.reference).await.map_err(load)?;
     let mut base = TableBase::new(&scan.reference, attributes, named);
     let mut rows = 0;

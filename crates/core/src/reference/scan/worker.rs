@@ -9,7 +9,8 @@ use super::part::{self, PartHeader, decode, encode, part_key};
 use super::progress::{Progress, replace};
 use crate::deadline::{OutOfTime, within};
 use crate::ports::{ETag, Precondition, PutOutcome, RawRow, Segment};
-use crate::reference::bootstrap::{ATTEMPTS, LoadError, Sources};
+use crate::reference::bootstrap::{ATTEMPTS, Sources};
+use crate::reference::error::LoadError;
 use crate::time::Timestamp;
 
 /// A part ends with the page that makes it so large, in bytes of rows.
