@@ -52,22 +52,26 @@ pub(super) enum Base {
     Missing,
 }
 
-/// A reference's base, if it counts: the floor, read once it is seen, has not been announced above it.
+/// A reference's base, if it counts: the floor, read once it is seen, has not passed it.
 ///
 /// # Errors
-/// [`LoadError`] for anything but clean answers.
+/// [`LoadError::Rising`] while the floor is announced above it, as that may mean either; and others for anything but clean
+/// answers.
 pub(super) async fn base_that_counts(sources: Sources<'_>, reference: &str) -> Result<Base, LoadError> {
     let Some(object) = sources.state.get(&base_key(reference)).await? else { return Ok(Base::Missing) };
-    if counts(sources, reference, &object.bytes).await? {
-        return Ok(Base::Found(object.bytes));
-    }
-    tracing::warn!(reference, "the reference's base landed below the floor: it is made anew");
-    Ok(Base::Overtaken(object.etag))
+    let counts = counts(sources, reference, &object.bytes).await?;
+    Ok(if counts { Base::Found(object.bytes) } else { Base::Overtaken(object.etag) })
 }
 
 async fn counts(sources: Sources<'_>, reference: &str, bytes: &[u8]) -> Result<bool, LoadError> {
-    let header = read_header(reference, bytes).map_err(|source| unreadable(reference, source))?;
-    Ok(header.version >= sources.log.floor().await?.rising)
+    let version = read_header(reference, bytes).map_err(|source| unreadable(reference, source))?.version;
+    let floor = sources.log.floor().await?;
+    if (floor.version..floor.rising).contains(&version) {
+        // One that landed before the announcement keeps the floor down, and somebody may use it already; one that landed
+        // after it will be passed.
+        return Err(LoadError::Rising { reference: reference.into(), version, rising: floor.rising });
+    }
+    Ok(version >= floor.version)
 }
 
 /// Puts a base in the place of what was found there; the one that counts in the end.

@@ -124,6 +124,18 @@ pub enum LoadError {
         /// What the newest base defines.
         bases: Version,
     },
+    /// Whether the base counts is being decided: try again.
+    #[error(
+        "the base of {reference} is at version {version}, and the floor is about to rise to {rising}; trying again helps"
+    )]
+    Rising {
+        /// The reference.
+        reference: String,
+        /// The base's version.
+        version: Version,
+        /// What the floor is about to become.
+        rising: Version,
+    },
     /// log-keeper scans the table: try again.
     #[error("log-keeper is scanning {reference} ({rows} rows up to now); its base will be there when that is done")]
     Scanning {

@@ -4,10 +4,11 @@ use super::base::read_base;
 use super::bootstrap::{Base, Sources, base_that_counts, put_base, scan, unreadable};
 use super::error::LoadError;
 use super::objects::{load_lines, look, read_manifest};
-use super::restore::restore;
+use super::restore::{Restored, restore};
 use super::row::Projection;
 use super::versioned::VersionedReference;
 use crate::change::Version;
+use crate::log::ReadError;
 use crate::pipeline::Source;
 use crate::snapshot::SnapshotFile;
 
@@ -42,10 +43,14 @@ pub(super) async fn load_reference(
         Base::Found(bytes) => bytes,
         missing => {
             // A rebase file defines also what has no base; and it may be newer than the version that is wanted.
-            if let Some(file) = restore(sources, Version::MAX).await?.file
-                && let Some(found) = from_file(sources, &file, source, projection).await?
+            let newest = restore(sources, Version::MAX).await?;
+            if let Some(file) = &newest.file
+                && let Some(found) = from_file(sources, file, source, projection).await?
             {
                 return Ok(found);
+            }
+            if matches!(missing, Base::Overtaken(_)) {
+                refute(sources, reference, newest).await?;
             }
             let made = match source {
                 Source::Table(table) => scan(sources, table).await?,
@@ -67,6 +72,20 @@ pub(super) async fn load_reference(
     };
     let version = header.version;
     Ok((Loaded { base: version, first: version, through: version }, rows))
+}
+
+/// Shows that nobody can have used a base that lies below the floor. Whoever raises the floor has the snapshot file there
+/// hold every base that counts; so it is enough that the newest file is sound and does not hold it.
+async fn refute(sources: Sources<'_>, reference: &str, newest: Restored) -> Result<(), LoadError> {
+    if let Some((key, source)) = newest.damaged {
+        return Err(LoadError::Snapshot { key, source });
+    }
+    let floor = sources.log.floor().await?.version;
+    if newest.file.is_none_or(|file| file.version() < floor) {
+        return Err(ReadError::Expired { version: floor, floor }.into());
+    }
+    tracing::warn!(reference, "the reference's base landed below the floor, where nobody can use it: it is made anew");
+    Ok(())
 }
 
 /// A reference from a snapshot file; `None` where that does not hold it whole.

@@ -209,3 +209,44 @@ async fn a_base_that_landed_below_the_floor_is_made_anew() {
     let base = String::from_utf8(world.state.objects()[&base_key("T")].to_vec()).unwrap();
     assert!(base.contains("\"version\":4") && base.contains("\"gone\"") && base.contains("\"seq\":\"9\""), "{base}");
 }
+
+#[tokio::test]
+async fn a_base_below_an_announced_floor_is_waited_for_and_never_replaced() {
+    let world = World::new();
+    world.orders([0]).await;
+    for _ in 0..4 {
+        world.bump();
+    }
+    let base = world.state.objects()[&base_key("T")].clone();
+    world.state.insert("floor.json", r#"{"freshjoin":"floor/1","version":0,"rising":3}"#);
+    let error = world.env().fails(&world.cut(..)).await;
+    assert!(matches!(error, ProcessError::Load(LoadError::Rising { version: 0, rising: 3, .. })), "{error}");
+    assert_eq!(world.state.objects()[&base_key("T")], base);
+    world.set_floor(0);
+    world.env().done(&world.cut(..)).await;
+    assert_eq!(world.rows().len(), 1);
+}
+
+#[tokio::test]
+async fn a_base_below_the_floor_stays_while_it_cannot_be_shown_that_nobody_uses_it() {
+    for damaged in [true, false] {
+        let world = World::new();
+        world.flagged(4).await;
+        world.env().done(&world.cut(..8)).await;
+        world.expire(2);
+        let (key, base) = (SnapshotName::of(2).key(), world.state.objects()[&base_key("T")].clone());
+        let sound = world.state.objects()[&key].clone();
+        if damaged {
+            world.state.insert(&key, "x")
+        } else {
+            assert!(world.state.remove(&key))
+        }
+        let error = world.env().fails(&world.cut(8..)).await;
+        let said = if damaged { key.as_str() } else { "rebase" };
+        assert!(error.to_string().contains(said), "{error}");
+        assert_eq!(world.state.objects()[&base_key("T")], base);
+        world.state.insert(&key, sound);
+        world.env().done(&world.cut(8..)).await;
+        assert_eq!(world.rows(), expected(1..=4));
+    }
+}
