@@ -5,20 +5,25 @@
 //! to that key where the log names it. A line without a row is a tombstone. The base *defines* the reference at its
 //! version: it is written once, if absent, and whoever loses that race loads the winner's.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::newest::KnownChange;
-use super::row::RowError;
+use super::row::{RowError, primary_key};
 use super::versioned::VersionedReference;
 use crate::change::Version;
 use crate::encode::escape_component;
 use crate::time::Timestamp;
 
+/// What the keys of all bases begin with.
+pub(crate) const BASES: &str = "snapshots/_base/";
+
 /// The key of a reference's base below the state's location.
 #[must_use]
 pub fn base_key(reference: &str) -> String {
-    format!("snapshots/_base/{}.jsonl", escape_component(reference))
+    format!("{BASES}{}.jsonl", escape_component(reference))
 }
 
 /// The first line.
@@ -50,9 +55,9 @@ struct Line<'a> {
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     row: Option<&'a RawValue>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    label: Option<std::borrow::Cow<'a, str>>,
+    label: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    seq: Option<std::borrow::Cow<'a, str>>,
+    seq: Option<Cow<'a, str>>,
 }
 
 /// Bytes that are no base. Nothing is loaded from them: a base that cannot be read must not become "no rows".
@@ -163,8 +168,7 @@ pub fn read_base(
 
 /// What a base says of itself.
 pub(super) fn read_header(reference: &str, bytes: &[u8]) -> Result<BaseHeader, BaseError> {
-    let first = bytes.split(|byte| *byte == b'\n').find(|line| !line.is_empty()).unwrap_or_default();
-    let header: BaseHeader = serde_json::from_slice(first).map_err(|source| BaseError::Json { line: 1, source })?;
+    let header = base_header(bytes)?;
     if header.freshjoin != FORMAT || header.reference != reference {
         let found = format!("{} of {}", header.freshjoin, header.reference);
         return Err(BaseError::Foreign { found, expected: reference.into() });
@@ -172,12 +176,53 @@ pub(super) fn read_header(reference: &str, bytes: &[u8]) -> Result<BaseHeader, B
     Ok(header)
 }
 
+/// The same, of whatever reference and format.
+pub(crate) fn base_header(bytes: &[u8]) -> Result<BaseHeader, BaseError> {
+    let first = bytes.split(|byte| *byte == b'\n').find(|line| !line.is_empty()).unwrap_or_default();
+    serde_json::from_slice(first).map_err(|source| BaseError::Json { line: 1, source })
+}
+
+/// A line of a table's base.
+#[derive(Debug)]
+pub(crate) struct BaseLine<'a> {
+    /// What its key is compared by.
+    pub(crate) primary: Box<[u8]>,
+    pub(crate) key: &'a RawValue,
+    /// `None` for a tombstone.
+    pub(crate) row: Option<&'a RawValue>,
+    /// Of the log's newest change to the key, where the log names it, as its number.
+    pub(crate) label: Option<Cow<'a, str>>,
+    pub(crate) number: Option<Cow<'a, str>>,
+}
+
+/// All lines of a table's base, in the order of their primary keys.
+///
+/// # Errors
+/// As [`read_base`].
+pub(crate) fn base_lines<'a>(reference: &str, bytes: &'a [u8]) -> Result<Vec<BaseLine<'a>>, BaseError> {
+    let (_, mut lines) = read_lines(
+        reference,
+        bytes,
+        |_| Vec::new(),
+        |lines, text: &'a [u8], line| {
+            let Line { key, row, label, seq } =
+                serde_json::from_slice(text).map_err(|source| BaseError::Json { line, source })?;
+            let primary = primary_key(key.get()).map_err(|source| BaseError::Row { line, source })?;
+            lines.push(BaseLine { primary, key, row, label, number: seq });
+            Ok(())
+        },
+    )?;
+    // They are written in this order, so nearly always there is nothing to do.
+    lines.sort_by(|a, b| a.primary.cmp(&b.primary));
+    Ok(lines)
+}
+
 /// Reads the header of a base, and hands over each further line with its number.
-pub(super) fn read_lines<T>(
+pub(super) fn read_lines<'a, T>(
     reference: &str,
-    bytes: &[u8],
+    bytes: &'a [u8],
     start: impl FnOnce(&BaseHeader) -> T,
-    mut each: impl FnMut(&mut T, &[u8], usize) -> Result<(), BaseError>,
+    mut each: impl FnMut(&mut T, &'a [u8], usize) -> Result<(), BaseError>,
 ) -> Result<(BaseHeader, T), BaseError> {
     let header = read_header(reference, bytes)?;
     let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).zip(1..).skip(1);

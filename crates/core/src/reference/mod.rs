@@ -17,6 +17,7 @@ mod scan;
 mod table;
 mod versioned;
 
+pub(crate) use base::{BASES, BaseLine, base_header, base_lines};
 pub use base::{BaseError, BaseHeader, base_key, read_base};
 pub use bootstrap::Sources;
 pub(crate) use contents::Contents;
@@ -25,7 +26,8 @@ pub(crate) use library::RING;
 pub use library::{Library, Refreshed};
 pub use newest::{KnownChange, NEVER, newest_after, takes_effect};
 pub use objects::{ContentProblem, CopyError, ObjectLine, compare_sequencers, copy_key, put_copy, split_url, validate};
-pub(crate) use restore::is_nearer;
+pub(crate) use objects::{covers, has_rows, read_manifest};
+pub(crate) use restore::{candidates, is_nearer};
 pub use row::{JoinKeys, Projection, Row, RowError, primary_key};
 pub use scan::{SCANS, Scanned, progress_key, scan_on, tidy};
 pub use table::key_of;

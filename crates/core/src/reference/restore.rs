@@ -48,7 +48,7 @@ pub(crate) async fn is_nearer(sources: Sources<'_>, loaded: Version, version: Ve
 }
 
 /// The files that can be used for a version, best first.
-fn candidates(listed: &[ListedSnapshot], version: Version) -> impl Iterator<Item = SnapshotName> {
+pub(crate) fn candidates(listed: &[ListedSnapshot], version: Version) -> impl Iterator<Item = SnapshotName> {
     let names = || listed.iter().map(|listed| listed.name);
     let covering: Vec<_> = names().filter(|name| name.from.is_some() && name.covers(version)).collect();
     let below: Vec<_> = names().filter(|name| name.version <= version).collect();

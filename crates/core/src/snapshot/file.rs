@@ -154,6 +154,12 @@ impl SnapshotFile {
         table.or_else(|| self.manifest(reference).and_then(|manifest| manifest.base))
     }
 
+    /// The references that it holds complete.
+    pub fn complete(&self) -> impl Iterator<Item = &str> {
+        let tables = self.tables.iter().filter(|table| table.base.is_some()).map(|table| table.reference.as_str());
+        tables.chain(self.object_references())
+    }
+
     /// The tables that it holds, complete or not.
     pub fn tables(&self) -> impl Iterator<Item = TableSection<'_>> {
         self.tables.iter().map(|place| TableSection::new(place, &self.bytes))

@@ -8,17 +8,22 @@
 //! Always: a file that is cut short or altered anywhere is an error before anything of it is used, and never fewer rows.
 
 mod block;
+mod changes;
 mod column;
 mod entry;
 mod error;
 mod file;
+mod fold;
+mod merge;
 mod name;
+mod objects;
 mod table;
 mod write;
 
 pub use entry::{Entry, RowFields};
 pub use error::{OpenError, SnapshotError, WriteError};
 pub use file::{BaseInfo, SnapshotFile};
+pub use fold::{FoldError, FoldSources, fold};
 pub use name::{LATEST_KEY, Latest, ListedSnapshot, SnapshotName, list};
 pub use table::{Entries, TableSection};
 pub use write::SnapshotWriter;

@@ -75,7 +75,7 @@ fn line(object: &str, removed: bool) -> ObjectLine {
         sha256,
         sequencer: Some("0A".into()),
         removed,
-        rows: Some(3),
+        has_rows: Some(true),
         ..ObjectLine::default()
     }
 }

@@ -29,9 +29,10 @@ pub struct ObjectLine {
     /// It is gone, and was the last: its rows stay until another object has some.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub removed: bool,
-    /// How many rows its content has, where that was counted: one without rows does not count as having any.
+    /// Whether its content has any row, where a snapshot file had to know: what was removed stays only while nothing else
+    /// has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rows: Option<u64>,
+    pub has_rows: Option<bool>,
 }
 
 /// A manifest's bytes, its lines in the order of the objects' URLs.
@@ -56,10 +57,7 @@ pub(in crate::reference) fn write_manifest(
 ///
 /// # Errors
 /// [`BaseError`] for anything but a whole, sound manifest of this reference.
-pub(in crate::reference) fn read_manifest(
-    reference: &str,
-    bytes: &[u8],
-) -> Result<(BaseHeader, Vec<ObjectLine>), BaseError> {
+pub(crate) fn read_manifest(reference: &str, bytes: &[u8]) -> Result<(BaseHeader, Vec<ObjectLine>), BaseError> {
     read_lines(
         reference,
         bytes,

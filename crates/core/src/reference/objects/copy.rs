@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use super::rows::{ContentProblem, ObjectRows, project};
+use super::rows::{ContentProblem, ObjectRows, any_row, project};
 use crate::ports::{Fetched, ObjectStore, Precondition, PutOutcome, StoreError};
 use crate::reference::error::LoadError;
 use crate::reference::row::Projection;
@@ -78,6 +78,20 @@ pub(in crate::reference) async fn project_copy(
 ) -> Result<ObjectRows, LoadError> {
     let content = get_copy(state, object, sha256, limit).await?;
     project(object, content, limit, projection).await.map_err(|source| unusable(object, source))
+}
+
+/// Whether a content has any row.
+///
+/// # Errors
+/// As [`project_copy`].
+pub(crate) async fn has_rows(
+    state: &dyn ObjectStore,
+    object: &str,
+    sha256: &str,
+    limit: u64,
+) -> Result<bool, LoadError> {
+    let content = get_copy(state, object, sha256, limit).await?;
+    any_row(object, content, limit).map_err(|source| unusable(object, source))
 }
 
 fn unusable(object: &str, source: ContentProblem) -> LoadError {

@@ -17,7 +17,8 @@ use crate::location::Location;
 use crate::pipeline::Source;
 
 pub use base::ObjectLine;
-pub(super) use base::read_manifest;
+pub(crate) use base::read_manifest;
+pub(crate) use copy::has_rows;
 pub(super) use copy::project_copy;
 pub use copy::{CopyError, copy_key, put_copy};
 pub(super) use held::HeldObject;
@@ -28,7 +29,7 @@ pub(super) use scan::{load_lines, look};
 /// Whether an object's rows are part of a reference. Under a prefix those are the objects of a known format, but for
 /// hidden ones (`_SUCCESS`, `.part`), which tools leave beside their data.
 #[must_use]
-pub(super) fn covers(source: &Source, object: &str) -> bool {
+pub(crate) fn covers(source: &Source, object: &str) -> bool {
     match source {
         Source::Table(_) => false,
         Source::Object(prefix) if prefix.ends_with('/') => {

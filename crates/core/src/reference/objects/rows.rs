@@ -120,6 +120,15 @@ pub async fn validate(object: &str, content: Bytes, limit: u64) -> Result<(), Co
     Ok(())
 }
 
+/// Whether a content has any row.
+///
+/// # Errors
+/// [`ContentProblem`]
+pub(super) fn any_row(object: &str, content: Bytes, limit: u64) -> Result<bool, ContentProblem> {
+    let format = ContentFormat::of_name(object).ok_or(ContentProblem::Format)?;
+    sound_or_refused(|| Ok(rows(format, content, limit)?.next().transpose()?.is_some()))
+}
+
 /// Now and then gives way, so that a deadline is kept while a large content is read.
 async fn breathe(row: u64) {
     if row.is_multiple_of(EVERY) {
