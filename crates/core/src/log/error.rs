@@ -16,13 +16,13 @@ pub enum FloorError {
         /// What is wrong with it, and the mend.
         reason: String,
     },
-    /// It only rises: a bug, and nothing was written.
+    /// It only rises, and only onto what stays: a bug, and nothing was written.
     #[error("floor.json cannot go from {from:?} to {to:?}")]
     Sinking {
         /// What it says.
-        from: Floor,
+        from: Box<Floor>,
         /// What was to be written.
-        to: Floor,
+        to: Box<Floor>,
     },
     /// Serialization failed, which is a bug.
     #[error("floor.json could not be written: {0}")]

@@ -3,6 +3,9 @@
 //! `floor.json` holds two numbers. Up to `version` nobody reads a change file any more: it may be gone, and another one may
 //! stand under its number. `rising` is what the floor is about to become: whatever is written from the announcement on
 //! counts only above it, so that who raises the floor needs to look only once more at what was written before.
+//!
+//! It also says which snapshot files above the floor stay while the others are given up, so that the floor never comes to
+//! stand on one that somebody, however slow, is about to take away.
 
 use std::time::Duration;
 
@@ -20,7 +23,7 @@ const FORMAT: &str = "floor/1";
 const FRESH: Duration = Duration::from_secs(3600);
 
 /// Where the log begins.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Floor {
     /// The highest version whose change file may have been expired; 0 where none has.
     pub version: Version,
@@ -28,6 +31,10 @@ pub struct Floor {
     pub rising: Version,
     /// Up to here change files have been given up; never more than `version`.
     pub expired: Version,
+    /// Up to here the snapshot files above `version` have been thinned out. It only rises.
+    pub thinned: Version,
+    /// The versions of the snapshot files between `version` and `thinned` that stay. One that is not here never comes back.
+    pub kept: Vec<Version>,
 }
 
 /// The floor as read, for replacing it.
@@ -46,6 +53,10 @@ struct Wire {
     rising: Version,
     #[serde(default)]
     expired: Version,
+    #[serde(default)]
+    thinned: Version,
+    #[serde(default)]
+    kept: Vec<Version>,
 }
 
 impl Floor {
@@ -59,8 +70,25 @@ impl Floor {
                 wire.freshjoin
             )));
         }
-        let Wire { version, rising, expired, .. } = wire;
-        Ok(Self { version, rising: rising.max(version), expired: expired.min(version) })
+        let Wire { version, rising, expired, thinned, kept, .. } = wire;
+        Ok(Self { version, rising: rising.max(version), expired: expired.min(version), thinned, kept })
+    }
+
+    /// Whether the snapshot files of a version stay: nobody has given them up, nor will.
+    #[must_use]
+    pub fn keeps(&self, version: Version) -> bool {
+        version >= self.version && (version == self.version || version > self.thinned || self.kept.contains(&version))
+    }
+
+    /// Whether this may follow another floor.
+    fn follows(&self, earlier: &Self) -> bool {
+        let Self { version, rising, expired, thinned, kept } = self;
+        *version >= earlier.version
+            && rising >= version
+            && expired <= version
+            && *thinned >= earlier.thinned
+            && earlier.keeps(*version)
+            && kept.iter().all(|kept| earlier.keeps(*kept))
     }
 }
 
@@ -93,13 +121,13 @@ impl ChangeLog {
     /// made sure that nobody needs what is to lie under it.
     ///
     /// # Errors
-    /// [`FloorError`], also where it would sink. It may have been replaced all the same.
+    /// [`FloorError`], also where it would sink, or stand on a snapshot file that does not stay. It may have been replaced all the same.
     pub async fn replace_floor(&self, held: &HeldFloor, floor: Floor) -> Result<Option<HeldFloor>, FloorError> {
-        if floor.version < held.floor.version || floor.rising < floor.version || floor.expired > floor.version {
-            return Err(FloorError::Sinking { from: held.floor, to: floor });
+        if !floor.follows(&held.floor) {
+            return Err(FloorError::Sinking { from: Box::new(held.floor.clone()), to: Box::new(floor) });
         }
-        let Floor { version, rising, expired } = floor;
-        let bytes = serde_json::to_vec(&Wire { freshjoin: FORMAT.into(), version, rising, expired })?;
+        let Floor { version, rising, expired, thinned, kept } = floor.clone();
+        let bytes = serde_json::to_vec(&Wire { freshjoin: FORMAT.into(), version, rising, expired, thinned, kept })?;
         let precondition = held.etag.as_ref().map_or(Precondition::Absent, Precondition::Matches);
         match self.store.put(FLOOR_KEY, Bytes::from(bytes), precondition).await? {
             PutOutcome::Written(etag) => Ok(Some(HeldFloor { floor, etag: Some(etag) })),

@@ -308,17 +308,33 @@ async fn the_floor_is_replaced_by_whoever_holds_it_and_never_sinks() {
     let process = world.process();
     let none = process.log.held_floor().await.unwrap();
     assert_eq!(none.floor, Floor::default());
-    let to = |version, rising, expired| Floor { version, rising, expired };
+    let to = |version, rising, expired| Floor { version, rising, expired, ..Floor::default() };
     let announced = process.log.replace_floor(&none, to(0, 5, 0)).await.unwrap().unwrap();
     assert!(process.log.replace_floor(&none, to(0, 4, 0)).await.unwrap().is_none(), "somebody else was faster");
     let raised = process.log.replace_floor(&announced, to(5, 5, 0)).await.unwrap().unwrap();
     assert_eq!(world.process().log.floor().await.unwrap(), to(5, 5, 0));
     for sinking in [to(4, 5, 0), to(5, 4, 0), to(5, 5, 6)] {
-        let error = process.log.replace_floor(&raised, sinking).await.unwrap_err();
+        let error = process.log.replace_floor(&raised, sinking.clone()).await.unwrap_err();
         assert!(matches!(error, FloorError::Sinking { .. }) && !error.is_transient(), "{sinking:?}");
     }
     world.set_floor(7);
     assert_eq!(process.log.floor().await.unwrap(), to(7, 7, 0), "what is not said");
+}
+
+#[tokio::test]
+async fn the_floor_comes_to_stand_only_on_what_stays() {
+    let process = World::new().process();
+    let none = process.log.held_floor().await.unwrap();
+    let floor =
+        |version, thinned, kept: &[Version]| Floor { version, rising: version, expired: 0, thinned, kept: kept.into() };
+    let thinned = process.log.replace_floor(&none, floor(2, 9, &[4, 7])).await.unwrap().unwrap();
+    assert_eq!(process.log.floor().await.unwrap(), floor(2, 9, &[4, 7]));
+    assert!((0..=11).filter(|version| thinned.floor.keeps(*version)).eq([2, 4, 7, 10, 11]));
+    for wrong in [floor(2, 8, &[4]), floor(3, 9, &[4]), floor(8, 9, &[]), floor(2, 9, &[4, 5])] {
+        let error = process.log.replace_floor(&thinned, wrong.clone()).await.unwrap_err();
+        assert!(matches!(error, FloorError::Sinking { .. }), "{wrong:?}");
+    }
+    assert!(process.log.replace_floor(&thinned, floor(7, 12, &[11])).await.unwrap().is_some());
 }
 
 #[tokio::test]
