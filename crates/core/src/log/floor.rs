@@ -43,6 +43,7 @@ pub struct HeldFloor {
     /// What it says.
     pub floor: Floor,
     etag: Option<ETag>,
+    writes: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -57,10 +58,14 @@ struct Wire {
     thinned: Version,
     #[serde(default)]
     kept: Vec<Version>,
+    /// How often it has been written. Entity tags tell contents apart and not writes: without it, who was overtaken twice
+    /// would not notice.
+    #[serde(default)]
+    writes: u64,
 }
 
 impl Floor {
-    fn decode(bytes: &[u8]) -> Result<Self, FloorError> {
+    fn decode(bytes: &[u8]) -> Result<(Self, u64), FloorError> {
         let undecodable = |reason: String| FloorError::Undecodable { reason };
         let wire: Wire = serde_json::from_slice(bytes)
             .map_err(|error| undecodable(format!("{error}; restore it, or delete it where nothing has expired yet")))?;
@@ -70,8 +75,9 @@ impl Floor {
                 wire.freshjoin
             )));
         }
-        let Wire { version, rising, expired, thinned, kept, .. } = wire;
-        Ok(Self { version, rising: rising.max(version), expired: expired.min(version), thinned, kept })
+        let Wire { version, rising, expired, thinned, kept, writes, .. } = wire;
+        let floor = Self { version, rising: rising.max(version), expired: expired.min(version), thinned, kept };
+        Ok((floor, writes))
     }
 
     /// Whether the snapshot files of a version stay: nobody has given them up, nor will.
@@ -107,14 +113,14 @@ impl ChangeLog {
     /// As [`floor`](Self::floor).
     pub async fn held_floor(&self) -> Result<HeldFloor, FloorError> {
         let asked = self.clock.now();
-        let (floor, etag) = match self.store.get(FLOOR_KEY).await? {
+        let ((floor, writes), etag) = match self.store.get(FLOOR_KEY).await? {
             Some(object) => (Floor::decode(&object.bytes)?, Some(object.etag)),
-            None => (Floor::default(), None),
+            None => ((Floor::default(), 0), None),
         };
         let mut memory = self.memory();
         let highest = memory.floor.map_or(floor.version, |(known, _)| known.max(floor.version));
         memory.floor = Some((highest, asked));
-        Ok(HeldFloor { floor, etag })
+        Ok(HeldFloor { floor, etag, writes })
     }
 
     /// Replaces the floor; `None` where somebody else has, or the store was busy with it. Only log-keeper does, who has
@@ -127,10 +133,12 @@ impl ChangeLog {
             return Err(FloorError::Sinking { from: Box::new(held.floor.clone()), to: Box::new(floor) });
         }
         let Floor { version, rising, expired, thinned, kept } = floor.clone();
-        let bytes = serde_json::to_vec(&Wire { freshjoin: FORMAT.into(), version, rising, expired, thinned, kept })?;
+        let writes = held.writes.saturating_add(1);
+        let wire = Wire { freshjoin: FORMAT.into(), version, rising, expired, thinned, kept, writes };
+        let bytes = serde_json::to_vec(&wire)?;
         let precondition = held.etag.as_ref().map_or(Precondition::Absent, Precondition::Matches);
         match self.store.put(FLOOR_KEY, Bytes::from(bytes), precondition).await? {
-            PutOutcome::Written(etag) => Ok(Some(HeldFloor { floor, etag: Some(etag) })),
+            PutOutcome::Written(etag) => Ok(Some(HeldFloor { floor, etag: Some(etag), writes })),
             PutOutcome::PreconditionFailed | PutOutcome::Busy => Ok(None),
         }
     }

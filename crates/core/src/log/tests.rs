@@ -322,6 +322,20 @@ async fn the_floor_is_replaced_by_whoever_holds_it_and_never_sinks() {
 }
 
 #[tokio::test]
+async fn who_was_overtaken_notices_even_if_the_floor_says_the_same_again() {
+    let process = World::new().process();
+    let none = process.log.held_floor().await.unwrap();
+    let rising = |rising| Floor { rising, ..Floor::default() };
+    let first = process.log.replace_floor(&none, rising(9)).await.unwrap().unwrap();
+    let second = process.log.replace_floor(&first, rising(5)).await.unwrap().unwrap();
+    let third = process.log.replace_floor(&second, rising(9)).await.unwrap().unwrap();
+    assert_eq!(third.floor, first.floor);
+    assert!(process.log.replace_floor(&first, Floor { version: 9, ..rising(9) }).await.unwrap().is_none());
+    let again = process.log.held_floor().await.unwrap();
+    assert!(process.log.replace_floor(&again, Floor { version: 9, ..rising(9) }).await.unwrap().is_some());
+}
+
+#[tokio::test]
 async fn the_floor_comes_to_stand_only_on_what_stays() {
     let process = World::new().process();
     let none = process.log.held_floor().await.unwrap();
