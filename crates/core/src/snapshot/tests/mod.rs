@@ -1,5 +1,7 @@
 //! What is written comes back, whole or not at all.
 
+mod fold;
+
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
