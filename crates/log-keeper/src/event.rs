@@ -14,6 +14,8 @@ pub enum Request {
     Scheduled {},
     /// The newest flag into every open shard.
     Rebroadcast {},
+    /// A snapshot file of the head.
+    Snapshot {},
 }
 
 /// Options of tasks: without one they are a mistake.
@@ -55,6 +57,7 @@ impl Request {
         match self {
             Self::Scheduled {} => "scheduled",
             Self::Rebroadcast {} => "rebroadcast",
+            Self::Snapshot {} => "snapshot",
         }
     }
 }

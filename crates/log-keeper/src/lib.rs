@@ -7,8 +7,10 @@
 //! fails with every cause, so that the function's error metric tells of it.
 
 mod event;
+mod floor;
 mod notes;
 mod rebroadcast;
+mod snapshot;
 mod summary;
 
 #[cfg(test)]
@@ -25,7 +27,9 @@ use freshjoin_core::time::Timestamp;
 use notes::Notes;
 
 pub use event::{EventError, Request};
+pub use floor::{Expiry, FloorTaskError, Hold, UnreadableCursor};
 pub use rebroadcast::{Rebroadcast, RebroadcastError};
+pub use snapshot::{Snapshot, SnapshotTaskError};
 pub use summary::{Failure, KeeperError, Summary, TaskError};
 
 /// So long before the function's deadline everything ends, so that an answer still gets out.
@@ -89,6 +93,14 @@ pub async fn handle(event: &str, keeper: &LogKeeper, deadline: Timestamp) -> Res
         Request::Scheduled {} => {
             let due = rebroadcast::if_news(keeper, &mut notes, end);
             summary.rebroadcast = in_time(keeper, "rebroadcast", end, due, &mut failures).await.flatten();
+            summary.snapshot =
+                in_time(keeper, "snapshot", end, snapshot::if_due(keeper), &mut failures).await.flatten();
+            let due = floor::keep(keeper, &mut notes);
+            summary.expiry = in_time(keeper, "expiry", end, due, &mut failures).await;
+        }
+        Request::Snapshot {} => {
+            summary.snapshot =
+                in_time(keeper, "snapshot", end, snapshot::at_head(keeper), &mut failures).await.flatten();
         }
         Request::Rebroadcast {} => {
             let work = rebroadcast::always(keeper, &mut notes, end);

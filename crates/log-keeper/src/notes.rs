@@ -3,7 +3,7 @@
 //! Only ever a hint that saves work: without it, or with another keeper's, flags are announced once more and objects given up
 //! once more. It is written after what it tells of, never before.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use freshjoin_core::change::Version;
@@ -26,9 +26,9 @@ pub(crate) struct Known {
     freshjoin: String,
     /// What was announced last.
     pub(crate) announced: Option<Announced>,
-    /// Snapshot files that have been given up and were still listed.
+    /// Snapshot files that have been given up and were still listed, by key, with the time at which the store took them.
     #[serde(default)]
-    pub(crate) given_up: BTreeSet<String>,
+    pub(crate) given_up: BTreeMap<String, Timestamp>,
 }
 
 /// A flag that reached every shard.

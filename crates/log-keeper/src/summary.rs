@@ -7,7 +7,9 @@ use freshjoin_core::deadline::OutOfTime;
 use serde::Serialize;
 
 use crate::event::{EventError, Request};
+use crate::floor::{Expiry, FloorTaskError};
 use crate::rebroadcast::{Rebroadcast, RebroadcastError};
+use crate::snapshot::{Snapshot, SnapshotTaskError};
 
 /// What was done; a part that was not due, or not asked for, is absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -17,6 +19,12 @@ pub struct Summary {
     /// The flag that was broadcast.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rebroadcast: Option<Rebroadcast>,
+    /// The snapshot file that was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<Snapshot>,
+    /// The floor, and what was given up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expiry: Option<Expiry>,
 }
 
 impl Summary {
@@ -51,6 +59,12 @@ pub enum TaskError {
     /// A flag was not broadcast.
     #[error(transparent)]
     Rebroadcast(#[from] RebroadcastError),
+    /// A snapshot file was not written.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotTaskError),
+    /// The floor was not raised, or what lies under it not given up.
+    #[error(transparent)]
+    Expiry(#[from] FloorTaskError),
     /// The store is too slow, or the function's timeout too short. What was done so far stays.
     #[error("not done in time; if this stays so, raise the function's timeout")]
     OutOfTime(#[from] OutOfTime),

@@ -18,7 +18,7 @@ use crate::encode::escape_component;
 use crate::time::Timestamp;
 
 /// What the keys of all bases begin with.
-pub(crate) const BASES: &str = "snapshots/_base/";
+pub const BASES: &str = "snapshots/_base/";
 
 /// The key of a reference's base below the state's location.
 #[must_use]
@@ -177,7 +177,10 @@ pub(super) fn read_header(reference: &str, bytes: &[u8]) -> Result<BaseHeader, B
 }
 
 /// The same, of whatever reference and format.
-pub(crate) fn base_header(bytes: &[u8]) -> Result<BaseHeader, BaseError> {
+///
+/// # Errors
+/// [`BaseError::Json`] where the first line is no header.
+pub fn base_header(bytes: &[u8]) -> Result<BaseHeader, BaseError> {
     let first = bytes.split(|byte| *byte == b'\n').find(|line| !line.is_empty()).unwrap_or_default();
     serde_json::from_slice(first).map_err(|source| BaseError::Json { line: 1, source })
 }

@@ -17,8 +17,8 @@ mod scan;
 mod table;
 mod versioned;
 
-pub(crate) use base::{BASES, BaseLine, base_header, base_lines};
-pub use base::{BaseError, BaseHeader, base_key, read_base};
+pub use base::{BASES, BaseError, BaseHeader, base_header, base_key, read_base};
+pub(crate) use base::{BaseLine, base_lines};
 pub use bootstrap::Sources;
 pub(crate) use contents::Contents;
 pub use error::LoadError;

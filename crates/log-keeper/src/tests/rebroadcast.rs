@@ -72,7 +72,11 @@ async fn an_unreadable_head_is_announced_too() {
     let world = World::new();
     world.append("a", 1).await;
     world.state.insert(&freshjoin_core::change::change_key(2), "poison");
-    assert_eq!(world.keeper().run("{}").await.unwrap().rebroadcast.unwrap().version, 2);
+    let error = world.keeper().run("{}").await.unwrap_err().to_string();
+    assert!(error.contains("snapshot: ") && error.contains("damaged"), "{error}");
+    for shard in world.open().await {
+        assert_eq!(world.flags(&shard), [2], "one task that fails keeps none of the others");
+    }
 }
 
 #[tokio::test]
