@@ -20,7 +20,7 @@ use crate::ports::{ETag, Precondition, PutOutcome};
 pub const FLOOR_KEY: &str = "floor.json";
 const FORMAT: &str = "floor/1";
 /// For so long may a floor be believed when a change file is found missing: expiry waits far longer after raising it.
-const FRESH: Duration = Duration::from_secs(3600);
+pub const FRESH: Duration = Duration::from_secs(3600);
 
 /// Where the log begins.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

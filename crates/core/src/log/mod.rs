@@ -26,7 +26,7 @@ use crate::ports::{Clock, ObjectStore, StoreError};
 use crate::time::Timestamp;
 
 pub use error::{AppendError, FloorError, ReadError};
-pub use floor::{FLOOR_KEY, Floor, HeldFloor};
+pub use floor::{FLOOR_KEY, FRESH, Floor, HeldFloor};
 pub use read::Probe;
 
 /// The log below one state location. Clones share what they remember of it, which is only ever a hint.

@@ -24,7 +24,7 @@ use crate::snapshot::SnapshotFile;
 /// forgetting is tested too.
 const HISTORY: usize = if cfg!(test) { 16 } else { 65_536 };
 /// So many versions below the head stay addressable at least.
-pub(crate) const RING: Version = if cfg!(test) { 8 } else { 1_024 };
+pub const RING: Version = if cfg!(test) { 8 } else { 1_024 };
 
 /// Reference data at a range of versions.
 #[derive(Debug)]

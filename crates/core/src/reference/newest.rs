@@ -11,7 +11,7 @@ use crate::sequence;
 use crate::time::Timestamp;
 
 /// How long before a scan a change may say it happened and still count as news to that scan's rows: source clocks differ.
-const SCAN_GRACE_MILLIS: i64 = 5 * 60 * 1000;
+pub const SCAN_GRACE_MILLIS: i64 = 5 * 60 * 1000;
 
 /// What is known of a row's primary key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
