@@ -30,7 +30,7 @@ pub async fn within<T>(clock: &dyn Clock, deadline: Timestamp, work: impl Future
 }
 
 /// Gives way once, under any executor, so that a deadline is kept in the middle of long work.
-pub(crate) async fn give_way() {
+pub async fn give_way() {
     let mut given = false;
     poll_fn(|context| {
         if std::mem::replace(&mut given, true) {

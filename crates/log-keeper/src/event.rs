@@ -16,6 +16,19 @@ pub enum Request {
     Rebroadcast {},
     /// A snapshot file of the head.
     Snapshot {},
+    /// A base for every reference without one.
+    Bootstrap {},
+    /// Past change files that cannot be read.
+    Rebase {},
+    /// The log put right after a gap.
+    Reconcile {
+        /// More than half of a reference's rows may go.
+        #[serde(default)]
+        force: bool,
+        /// Only this one.
+        #[serde(default)]
+        reference: Option<String>,
+    },
 }
 
 /// Options of tasks: without one they are a mistake.
@@ -58,6 +71,9 @@ impl Request {
             Self::Scheduled {} => "scheduled",
             Self::Rebroadcast {} => "rebroadcast",
             Self::Snapshot {} => "snapshot",
+            Self::Bootstrap {} => "bootstrap",
+            Self::Rebase {} => "rebase",
+            Self::Reconcile { .. } => "reconcile",
         }
     }
 }
@@ -79,6 +95,10 @@ mod tests {
     fn a_task_is_taken_at_its_word() {
         let request = Request::read(r#"{"task":"rebroadcast"}"#).unwrap();
         assert_eq!((request.task(), request), ("rebroadcast", Request::Rebroadcast {}));
+        let reconcile = Request::read(r#"{"task":"reconcile","force":true,"reference":"T"}"#).unwrap();
+        assert_eq!(reconcile, Request::Reconcile { force: true, reference: Some("T".into()) });
+        let reconcile = Request::read(r#"{"task":"reconcile"}"#).unwrap();
+        assert_eq!(reconcile, Request::Reconcile { force: false, reference: None });
         for (event, says) in [
             (r#"{"task":"rebrodcast"}"#, "`rebroadcast`"),
             (r#"{"task":null}"#, "null"),

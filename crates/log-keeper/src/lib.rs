@@ -6,10 +6,13 @@
 //! On failure: one task that fails does not keep the others of a schedule from being tried. Then the invocation
 //! fails with every cause, so that the function's error metric tells of it.
 
+mod bootstrap;
 mod event;
 mod floor;
 mod notes;
+mod rebase;
 mod rebroadcast;
+mod reconcile;
 mod snapshot;
 mod summary;
 
@@ -22,13 +25,18 @@ use freshjoin_core::deadline::within;
 use freshjoin_core::log::ChangeLog;
 use freshjoin_core::pipeline::{Definition, DefinitionError};
 use freshjoin_core::ports::{Clock, ObjectStore, Stores, Stream, Tables};
+use freshjoin_core::reference::Sources;
+use freshjoin_core::snapshot::FoldSources;
 use freshjoin_core::time::Timestamp;
 
 use notes::Notes;
 
+pub use bootstrap::{BootstrapError, Bootstrapped, Standing};
 pub use event::{EventError, Request};
 pub use floor::{Expiry, FloorTaskError, Hold, UnreadableCursor};
+pub use rebase::{RebaseError, Rebased};
 pub use rebroadcast::{Rebroadcast, RebroadcastError};
+pub use reconcile::{ReconcileError, Reconciled};
 pub use snapshot::{Snapshot, SnapshotTaskError};
 pub use summary::{Failure, KeeperError, Summary, TaskError};
 
@@ -58,6 +66,7 @@ pub struct LogKeeper {
     deps: KeeperDeps,
     definition: Definition,
     log: ChangeLog,
+    known: bootstrap::Known,
 }
 
 impl LogKeeper {
@@ -68,13 +77,31 @@ impl LogKeeper {
     pub fn new(definition: &str, deps: KeeperDeps) -> Result<Self, DefinitionError> {
         let definition = Definition::parse(definition)?;
         let log = ChangeLog::new(Arc::clone(&deps.state), Arc::clone(&deps.clock));
-        Ok(Self { deps, definition, log })
+        Ok(Self { deps, definition, log, known: bootstrap::Known::default() })
     }
 
     /// The pipeline whose references are looked after.
     #[must_use]
     pub fn definition(&self) -> &Definition {
         &self.definition
+    }
+
+    /// For a look at references.
+    fn sources(&self) -> Sources<'_> {
+        let KeeperDeps { state, stores, tables, clock, content_limit, .. } = &self.deps;
+        Sources {
+            state: &**state,
+            log: &self.log,
+            tables: &**tables,
+            stores: &**stores,
+            limit: *content_limit,
+            clock: &**clock,
+        }
+    }
+
+    /// For a fold of the log.
+    fn fold_sources(&self) -> FoldSources<'_> {
+        FoldSources { state: &*self.deps.state, log: &self.log, limit: self.deps.content_limit }
     }
 }
 
@@ -97,6 +124,11 @@ pub async fn handle(event: &str, keeper: &LogKeeper, deadline: Timestamp) -> Res
                 in_time(keeper, "snapshot", end, snapshot::if_due(keeper), &mut failures).await.flatten();
             let due = floor::keep(keeper, &mut notes);
             summary.expiry = in_time(keeper, "expiry", end, due, &mut failures).await;
+            // The last, as a big table takes all the time that is left.
+            let (done, errors) = bootstrap::bootstrap(keeper, end).await;
+            // What was there before is no news.
+            summary.bootstrap = done.into_iter().filter(|done| done.state != Standing::There).collect();
+            failures.extend(errors.into_iter().map(|error| Failure { task: "bootstrap", error: error.into() }));
         }
         Request::Snapshot {} => {
             summary.snapshot =
@@ -105,6 +137,24 @@ pub async fn handle(event: &str, keeper: &LogKeeper, deadline: Timestamp) -> Res
         Request::Rebroadcast {} => {
             let work = rebroadcast::always(keeper, &mut notes, end);
             summary.rebroadcast = in_time(keeper, "rebroadcast", end, work, &mut failures).await.flatten();
+        }
+        Request::Bootstrap {} => {
+            let (done, errors) = bootstrap::bootstrap(keeper, end).await;
+            summary.bootstrap = done;
+            failures.extend(errors.into_iter().map(|error| Failure { task: "bootstrap", error: error.into() }));
+        }
+        Request::Rebase {} => {
+            summary.rebase = in_time(keeper, "rebase", end, rebase::rebase(keeper), &mut failures).await;
+            if summary.rebase.is_some() {
+                // Readers wait at a flag; the head's gets them on.
+                let work = rebroadcast::always(keeper, &mut notes, end);
+                summary.rebroadcast = in_time(keeper, "rebroadcast", end, work, &mut failures).await.flatten();
+            }
+        }
+        Request::Reconcile { force, reference } => {
+            let (done, errors) = reconcile::reconcile(keeper, &mut notes, reference.as_deref(), force, end).await;
+            summary.reconcile = done;
+            failures.extend(errors.into_iter().map(|error| Failure { task: "reconcile", error: error.into() }));
         }
     }
     if failures.is_empty() { Ok(summary) } else { Err(KeeperError::Tasks(failures)) }

@@ -6,9 +6,12 @@ use freshjoin_core::chain::Chain;
 use freshjoin_core::deadline::OutOfTime;
 use serde::Serialize;
 
+use crate::bootstrap::{BootstrapError, Bootstrapped};
 use crate::event::{EventError, Request};
 use crate::floor::{Expiry, FloorTaskError};
+use crate::rebase::{RebaseError, Rebased};
 use crate::rebroadcast::{Rebroadcast, RebroadcastError};
+use crate::reconcile::{ReconcileError, Reconciled};
 use crate::snapshot::{Snapshot, SnapshotTaskError};
 
 /// What was done; a part that was not due, or not asked for, is absent.
@@ -25,6 +28,15 @@ pub struct Summary {
     /// The floor, and what was given up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expiry: Option<Expiry>,
+    /// What was looked at for the first time.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub bootstrap: Vec<Bootstrapped>,
+    /// What was got past.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rebase: Option<Rebased>,
+    /// What was compared with the log.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reconcile: Vec<Reconciled>,
 }
 
 impl Summary {
@@ -65,6 +77,15 @@ pub enum TaskError {
     /// The floor was not raised, or what lies under it not given up.
     #[error(transparent)]
     Expiry(#[from] FloorTaskError),
+    /// A reference has no base still.
+    #[error(transparent)]
+    Bootstrap(#[from] BootstrapError),
+    /// The log was not rebased.
+    #[error(transparent)]
+    Rebase(#[from] RebaseError),
+    /// A reference was not reconciled.
+    #[error(transparent)]
+    Reconcile(#[from] ReconcileError),
     /// The store is too slow, or the function's timeout too short. What was done so far stays.
     #[error("not done in time; if this stays so, raise the function's timeout")]
     OutOfTime(#[from] OutOfTime),

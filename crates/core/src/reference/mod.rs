@@ -6,6 +6,7 @@
 mod base;
 mod bootstrap;
 mod contents;
+mod define;
 mod error;
 mod library;
 mod load;
@@ -21,10 +22,13 @@ pub use base::{BASES, BaseError, BaseHeader, base_header, base_key, read_base};
 pub(crate) use base::{BaseLine, base_lines};
 pub use bootstrap::Sources;
 pub(crate) use contents::Contents;
+pub use define::{Defined, define_objects, defined};
 pub use error::LoadError;
 pub use library::{Library, RING, Refreshed};
 pub use newest::{KnownChange, NEVER, SCAN_GRACE_MILLIS, newest_after, takes_effect};
-pub use objects::{ContentProblem, CopyError, ObjectLine, compare_sequencers, copy_key, put_copy, split_url, validate};
+pub use objects::{
+    ContentProblem, CopyError, ObjectLine, compare_sequencers, copy_key, objects_now, put_copy, split_url, validate,
+};
 pub(crate) use objects::{covers, has_rows, read_manifest};
 pub(crate) use restore::{candidates, is_nearer};
 pub use row::{JoinKeys, Projection, Row, RowError, primary_key};

@@ -139,6 +139,19 @@ impl Base {
 /// # Errors
 /// [`FoldError`]; making it again is safe.
 pub async fn fold(sources: FoldSources<'_>, through: Version) -> Result<SnapshotFile, FoldError> {
+    fold_without(sources, through, &BTreeSet::new()).await
+}
+
+/// The same without some change files, as if they held nothing. It is no snapshot file of that version: only what a rebase
+/// begins with.
+///
+/// # Errors
+/// As [`fold`].
+pub async fn fold_without(
+    sources: FoldSources<'_>,
+    through: Version,
+    without: &BTreeSet<Version>,
+) -> Result<SnapshotFile, FoldError> {
     let floor = sources.log.floor().await?.version;
     let (mut earlier, mut unsound) = earlier(sources.state, through).await?;
     let bases = lacking_bases(sources, earlier.as_ref(), through).await?;
@@ -149,7 +162,13 @@ pub async fn fold(sources: FoldSources<'_>, through: Version) -> Result<Snapshot
         let mut size = 0;
         // What a base brings back is read again up to where the earlier file stands: there is nothing to stop at before.
         while from < through && (from < at || size < BUDGET) {
-            let upto = from.saturating_add(FILES).min(through);
+            let next = from.saturating_add(1);
+            if without.contains(&next) {
+                from = next;
+                continue;
+            }
+            let left_out = without.range(next..).next().map_or(through, |version| version.saturating_sub(1));
+            let upto = from.saturating_add(FILES).min(through).min(left_out);
             let files = sources.log.read_range(from, upto).await;
             for (file, bytes) in files.map_err(|error| explained(error, unsound.take()))? {
                 size += bytes.len();

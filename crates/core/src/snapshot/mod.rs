@@ -23,7 +23,7 @@ mod write;
 pub use entry::{Entry, RowFields};
 pub use error::{OpenError, SnapshotError, WriteError};
 pub use file::{BaseInfo, SnapshotFile};
-pub use fold::{FoldError, FoldSources, fold};
+pub use fold::{FoldError, FoldSources, fold, fold_without};
 pub use name::{LATEST_KEY, Latest, ListedSnapshot, SnapshotName, list};
 pub use table::{Entries, TableSection};
 pub use write::SnapshotWriter;

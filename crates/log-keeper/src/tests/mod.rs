@@ -1,6 +1,10 @@
 //! The function over memory ports.
 
+mod bootstrap;
+mod look;
+mod rebase;
 mod rebroadcast;
+mod reconcile;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,6 +61,11 @@ impl World {
     }
 
     pub(crate) fn keeper_with(&self, faults: Arc<dyn Faults>) -> Keeper {
+        self.keeper_of(DEFINITION, faults)
+    }
+
+    /// A keeper of another pipeline.
+    pub(crate) fn keeper_of(&self, definition: &str, faults: Arc<dyn Faults>) -> Keeper {
         let gate = Gate::new(faults);
         let deps = KeeperDeps {
             state: Arc::new(self.state.through(&gate)),
@@ -66,7 +75,7 @@ impl World {
             clock: Arc::new(self.clock.clone()),
             content_limit: 1 << 20,
         };
-        Keeper { keeper: LogKeeper::new(DEFINITION, deps).unwrap(), gate, clock: self.clock.clone() }
+        Keeper { keeper: LogKeeper::new(definition, deps).unwrap(), gate, clock: self.clock.clone() }
     }
 
     /// Appends a put of this item, as change-capture does.

@@ -24,6 +24,7 @@ pub use copy::{CopyError, copy_key, put_copy};
 pub(super) use held::HeldObject;
 pub(super) use rows::ObjectRows;
 pub use rows::{ContentProblem, validate};
+pub use scan::objects_now;
 pub(super) use scan::{load_lines, look};
 
 /// Whether an object's rows are part of a reference. Under a prefix those are the objects of a known format, but for

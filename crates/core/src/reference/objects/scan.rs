@@ -68,7 +68,7 @@ pub(in crate::reference) async fn look(sources: Sources<'_>, source: &Source) ->
     let head = first_head(sources).await?;
     let mut named = named_objects(sources, source, head).await?;
     let started = sources.clock.now();
-    let mut lines = found(sources, source).await?;
+    let mut lines = objects_now(sources, source).await?;
     if lines.is_empty() {
         // The last object's removal is not followed: what it held is still in the state.
         let kept = named.iter().filter(|(_, named)| named.sha256.is_some());
@@ -132,8 +132,11 @@ fn let_go(named: &mut BTreeMap<String, Named>) {
     }
 }
 
-/// The objects as they are now, each with its copy in the state.
-async fn found(sources: Sources<'_>, source: &Source) -> Result<Vec<ObjectLine>, LoadError> {
+/// A reference's objects as they are now, each with its copy in the state.
+///
+/// # Errors
+/// [`LoadError`], also for a content that no reader could use; calling again is safe.
+pub async fn objects_now(sources: Sources<'_>, source: &Source) -> Result<Vec<ObjectLine>, LoadError> {
     let reference = source.id();
     let no_object = || LoadError::NoObject { reference: reference.into() };
     let (bucket, key) = split_url(reference).ok_or_else(no_object)?;
