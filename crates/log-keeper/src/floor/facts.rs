@@ -96,7 +96,7 @@ fn below_pipeline(stream: &str, shard: &str) -> String {
 }
 
 /// Every object below a prefix.
-pub(super) async fn list_all(state: &dyn ObjectStore, prefix: &str) -> Result<Vec<Listed>, StoreError> {
+pub(crate) async fn list_all(state: &dyn ObjectStore, prefix: &str) -> Result<Vec<Listed>, StoreError> {
     let mut found: Vec<Listed> = Vec::new();
     loop {
         let page = state.list(prefix, found.last().map(|listed| listed.key.as_str())).await?;

@@ -10,7 +10,7 @@
 //! Each step may be the last one of this keeper, and another keeper may be at any other step: a floor is replaced only by
 //! whoever holds it as it is, and what may be given up under one floor may be so under every later one.
 
-mod facts;
+pub(crate) mod facts;
 mod plan;
 mod sweep;
 

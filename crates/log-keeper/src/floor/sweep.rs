@@ -13,7 +13,7 @@ use crate::LogKeeper;
 use crate::notes::Notes;
 
 /// So many change files are given up before that is noted down.
-const CHUNK: u64 = 1_000;
+const CHUNK: u64 = if cfg!(test) { 4 } else { 1_000 };
 
 /// Gives up the change files under the floor that have not been yet.
 pub(super) async fn changes(keeper: &LogKeeper, held: &mut HeldFloor, done: &mut Expiry) -> Result<(), FloorTaskError> {

@@ -1,10 +1,12 @@
 //! The function over memory ports.
 
 mod bootstrap;
+mod floor;
 mod look;
 mod rebase;
 mod rebroadcast;
 mod reconcile;
+mod snapshot;
 
 use std::sync::Arc;
 use std::time::Duration;
