@@ -5,9 +5,12 @@
 
 mod base;
 mod bootstrap;
+mod by_join;
 mod contents;
 mod define;
 mod error;
+mod keys;
+mod known;
 mod library;
 mod load;
 mod newest;
@@ -15,6 +18,7 @@ mod objects;
 mod restore;
 mod row;
 mod scan;
+mod slab;
 mod table;
 mod versioned;
 

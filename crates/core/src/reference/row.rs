@@ -150,7 +150,10 @@ impl Projection {
     }
 
     fn cut(&self, fields: &Fields<'_>, untyped: bool) -> Result<(JoinKeys, Row), RowError> {
-        let mut bytes = vec![0; self.cells.len() * 4];
+        // As much as it takes where no form is longer than the JSON text.
+        let text = self.cells.iter().map(|(slot, _)| fields.get(*slot).map_or(0, str::len)).sum::<usize>();
+        let mut bytes = Vec::with_capacity(text + self.cells.len() * 4 + 4);
+        bytes.resize(self.cells.len() * 4, 0);
         for (index, (slot, form)) in self.cells.iter().enumerate() {
             let value = fields.get(*slot);
             if let Some(raw) = value {
@@ -167,11 +170,20 @@ impl Projection {
     }
 
     fn keys(&self, fields: &Fields<'_>, untyped: bool) -> Result<JoinKeys, RowError> {
+        if !untyped {
+            let mut key = Vec::with_capacity(64);
+            for slot in &self.join {
+                if !append_key(fields.get(*slot).unwrap_or("null"), &mut key)? {
+                    return Ok(JoinKeys::None);
+                }
+            }
+            return Ok(JoinKeys::One(key.into_boxed_slice()));
+        }
         let mut keys = vec![Vec::new()];
         for slot in &self.join {
             let raw = fields.get(*slot).unwrap_or("null");
             let number = match kind(raw)? {
-                Kind::Text(text) if untyped && is_number(&text) => Some(text),
+                Kind::Text(text) if is_number(&text) => Some(text),
                 _ => None,
             };
             let mut as_numbers = if number.is_some() { keys.clone() } else { Vec::new() };

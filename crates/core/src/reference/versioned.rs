@@ -4,10 +4,11 @@
 //! to that version. Per primary key the [newest](super::newest) change wins, so that a change appended twice, or late, does
 //! no harm; deletes stay as tombstones. Applying a change twice changes nothing.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
-use hashbrown::HashMap;
-
+use super::by_join::ByJoin;
+use super::keys::Keys;
+use super::known::KnownKeys;
 use super::newest::{KnownChange, newest_after, takes_effect};
 use super::objects::HeldObject;
 use super::row::{JoinKeys, Projection, Row, RowError, primary_key};
@@ -24,49 +25,18 @@ pub enum Effect {
     Superseded,
 }
 
-const STILL_VALID: Version = Version::MAX;
-
-#[derive(Clone, Debug)]
-struct Entry {
-    primary: Box<[u8]>,
-    from: Version,
-    to: Version,
-    row: Row,
-}
-
-/// What is known of one primary key.
-#[derive(Debug)]
-struct Known {
-    /// `None` while it is known from scans only.
-    newest: Option<(Box<str>, Box<str>)>,
-    /// When the last change took effect.
-    changed: Version,
-    /// Under which join keys its row is, if it has one.
-    join: JoinKeys,
-}
-
-impl Known {
-    fn new(newest: Option<(&str, &str)>, changed: Version, join: JoinKeys) -> Self {
-        Self { newest: newest.map(|(label, number)| (label.into(), number.into())), changed, join }
-    }
-
-    fn as_ref(&self) -> KnownChange<'_> {
-        KnownChange { newest: self.newest.as_ref().map(|(label, number)| (&**label, &**number)), changed: self.changed }
-    }
-}
-
 /// One reference, by join key.
 #[derive(Debug)]
 pub struct VersionedReference {
     projection: Projection,
     /// When the scan that the base was made of began.
     scan_started: Timestamp,
-    known: HashMap<Box<[u8]>, Known>,
+    known: KnownKeys,
     /// Where the reference is made of objects: these instead of `known`.
     pub(super) objects: BTreeMap<Box<str>, HeldObject>,
     by_join: ByJoin,
-    /// Entries that ended, oldest end first, for pruning.
-    ended: VecDeque<(Version, Box<[u8]>)>,
+    /// For putting keys together.
+    room: Vec<u8>,
 }
 
 impl VersionedReference {
@@ -76,10 +46,10 @@ impl VersionedReference {
         Self {
             projection,
             scan_started,
-            known: HashMap::new(),
+            known: KnownKeys::default(),
             objects: BTreeMap::new(),
-            by_join: HashMap::new(),
-            ended: VecDeque::new(),
+            by_join: ByJoin::default(),
+            room: Vec::new(),
         }
     }
 
@@ -95,13 +65,8 @@ impl VersionedReference {
     /// [`RowError`] where the key or row cannot be read.
     pub fn load(&mut self, key: &str, row: Option<&str>, known: KnownChange<'_>) -> Result<(), RowError> {
         let primary = primary_key(key)?;
-        let mut join = JoinKeys::None;
-        if let Some(raw) = row {
-            let (keys, row) = self.projection.project(raw)?;
-            self.begin(0, &keys, &primary, row);
-            join = keys;
-        }
-        self.known.insert(primary, Known::new(known.newest, known.changed, join));
+        let row = row.map(|raw| self.projection.project(raw)).transpose()?;
+        self.take(&primary, row, known);
         Ok(())
     }
 
@@ -115,14 +80,18 @@ impl VersionedReference {
         row: Option<&Fields<'_>>,
         known: KnownChange<'_>,
     ) -> Result<(), RowError> {
-        let mut join = JoinKeys::None;
-        if let Some(fields) = row {
-            let (keys, row) = self.projection.project_fields(fields)?;
-            self.begin(0, &keys, primary, row);
-            join = keys;
-        }
-        self.known.insert(primary.into(), Known::new(known.newest, known.changed, join));
+        let row = row.map(|fields| self.projection.project_fields(fields)).transpose()?;
+        self.take(primary, row, known);
         Ok(())
+    }
+
+    fn take(&mut self, primary: &[u8], row: Option<(JoinKeys, Row)>, known: KnownChange<'_>) {
+        let (join, row) = row.unzip();
+        let keys = Keys::new(primary, &join.unwrap_or_default(), &mut self.room);
+        if let Some(row) = row {
+            self.by_join.begin(0, &keys, row);
+        }
+        self.known.set(keys, known);
     }
 
     /// Applies a change of version `version`. Versions come in rising order.
@@ -131,21 +100,22 @@ impl VersionedReference {
     /// [`RowError`] where the key or row cannot be read; nothing is changed then.
     pub fn apply(&mut self, version: Version, change: &RowChange) -> Result<Effect, RowError> {
         let primary = primary_key(change.key.get())?;
-        let known = self.known.get(&primary).map(Known::as_ref);
+        let known = self.known.get(&primary);
         if !takes_effect(known, change, Some(self.scan_started)) {
             return Ok(Effect::Superseded);
         }
-        let newest = newest_after(known, change);
+        let newest = newest_after(known, change).map(|(label, number)| (label.to_owned(), number.to_owned()));
+        let newest = newest.as_ref().map(|(label, number)| (label.as_str(), number.as_str()));
         let projected = change.row.as_ref().map(|row| self.projection.project(row.get())).transpose()?;
-        let (join, row) = projected.map_or((JoinKeys::None, None), |(join, row)| (join, Some(row)));
-        let now = Known::new(newest, version, join.clone());
-        if let Some(before) = self.known.insert(primary.clone(), now) {
-            for key in before.join.iter() {
-                self.end(version, key, &primary);
+        let (join, row) = projected.unzip();
+        let keys = Keys::new(&primary, &join.unwrap_or_default(), &mut self.room);
+        if let Some(before) = self.known.set(keys.clone(), KnownChange { newest, changed: version }) {
+            for join in 0..before.joins() {
+                self.by_join.end(version, before.join(join), &primary);
             }
         }
         if let Some(row) = row {
-            self.begin(version, &join, &primary, row);
+            self.by_join.begin(version, &keys, row);
         }
         Ok(Effect::Applied)
     }
@@ -157,46 +127,33 @@ impl VersionedReference {
 
     /// A row that is valid from a version on.
     pub(super) fn begin(&mut self, version: Version, join: &JoinKeys, primary: &[u8], row: Row) {
-        insert(&mut self.by_join, join, Entry { primary: primary.into(), from: version, to: STILL_VALID, row });
+        self.by_join.begin(version, &Keys::new(primary, join, &mut self.room), row);
     }
 
     /// Ends the row of a join key and a primary key.
     pub(super) fn end(&mut self, version: Version, join: &[u8], primary: &[u8]) {
-        let entries = self.by_join.get_mut(join).into_iter().flatten();
-        for entry in entries.filter(|entry| entry.to == STILL_VALID && *entry.primary == *primary) {
-            entry.to = version;
-        }
-        self.ended.push_back((version, join.into()));
+        self.by_join.end(version, join, primary);
     }
 
     /// The rows of a join key at a version, in the order of their primary keys.
     pub fn rows<'s>(&'s self, join: &[u8], version: Version) -> impl Iterator<Item = &'s Row> + Clone + use<'s> {
-        let entries = self.by_join.get(join).map(Vec::as_slice).unwrap_or_default();
-        entries.iter().filter(move |entry| entry.from <= version && version < entry.to).map(|entry| &entry.row)
+        self.by_join.rows(join, version)
     }
 
     /// Forgets what only versions below `oldest` can see.
     pub fn prune(&mut self, oldest: Version) {
-        while let Some((_, join)) = self.ended.pop_front_if(|(ended, _)| *ended <= oldest) {
-            if let Some(entries) = self.by_join.get_mut(&join) {
-                entries.retain(|entry| entry.to > oldest);
-                if entries.is_empty() {
-                    self.by_join.remove(&join);
-                }
-            }
-        }
+        self.by_join.prune(oldest);
     }
 
     /// The version below which all but the newest `keep` ended rows ended; 0 where no more are kept.
     pub(super) fn ended_before(&self, keep: usize) -> Version {
-        let surplus = self.ended.len().checked_sub(keep + 1);
-        surplus.and_then(|last| self.ended.get(last)).map_or(0, |(ended, _)| *ended)
+        self.by_join.ended_before(keep)
     }
 
     /// How many ended rows are kept for older versions.
     #[must_use]
     pub fn history(&self) -> usize {
-        self.ended.len()
+        self.by_join.history()
     }
 
     /// How many keys are known, tombstones included.
@@ -209,29 +166,6 @@ impl VersionedReference {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-}
-
-type ByJoin = HashMap<Box<[u8]>, Vec<Entry>>;
-
-fn insert(by_join: &mut ByJoin, keys: &JoinKeys, entry: Entry) {
-    match keys {
-        JoinKeys::None => {}
-        JoinKeys::One(key) => insert_under(by_join, key, entry),
-        JoinKeys::Several(keys) => keys.iter().for_each(|key| insert_under(by_join, key, entry.clone())),
-    }
-}
-
-fn insert_under(by_join: &mut ByJoin, key: &[u8], entry: Entry) {
-    // A vector of exactly one: nearly every key has one row, and there may be millions of keys.
-    match by_join.get_mut(key) {
-        Some(entries) => {
-            let place = entries.partition_point(|other| (&other.primary, other.from) <= (&entry.primary, entry.from));
-            entries.insert(place, entry);
-        }
-        None => {
-            by_join.insert(key.into(), vec![entry]);
-        }
     }
 }
 
