@@ -19,6 +19,8 @@ import sys
 import time
 import urllib.parse
 
+from samcli.yamlhelper import yaml_parse
+
 from emulator import REGION, client, ministack, until
 
 PRIORITIES = {"salad": "high", "pizza": "low", "burger": "medium", "ice-cream": "very very high"}
@@ -46,7 +48,7 @@ class Stack:
     """The deployed stack, seen from outside: its stream and its buckets."""
 
     def __init__(self, name, environment):
-        names = ("cloudformation", "dynamodb", "kinesis", "lambda", "s3", "sqs")
+        names = ("cloudformation", "dynamodb", "events", "kinesis", "lambda", "s3", "sqs")
         self.aws = {service: client(service, environment) for service in names}
         [stack] = self.aws["cloudformation"].describe_stacks(StackName=name)["Stacks"]
         self.outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
@@ -190,6 +192,7 @@ def tell_the_story(stack, reference):
         return version
 
     check_mappings(stack)
+    check_schedules(stack)
     take_plain_http(stack)
     say(f"the rows are version {hold(PRIORITIES)}, and announced in every shard")
 
@@ -212,7 +215,60 @@ def tell_the_story(stack, reference):
     assert not letters, letters
     for queue in ("NoticeDeadLetterQueueUrl", "GivenUpQueueUrl"):
         assert not stack.aws["sqs"].receive_message(QueueUrl=stack.outputs[queue]).get("Messages"), queue
+    keep(stack)
+    say("log-keeper did each of its tasks")
     say("every order came out once; burgers are under priority=medium before the change and priority=high after it")
+
+
+def check_lifecycle(template):
+    """What log-keeper tags is deleted. MiniStack makes no lifecycle rules, so the template itself is asked."""
+    bucket = yaml_parse(template.read_text())["Resources"]["StateBucket"]["Properties"]
+    rules = {rule.get("Prefix"): rule for rule in bucket["LifecycleConfiguration"]["Rules"]}
+    for prefix in ("changes/", "snapshots/"):
+        rule = rules[prefix]
+        assert rule["TagFilters"] == [{"Key": "freshjoin", "Value": "expired"}], rule
+        assert rule["Status"] == "Enabled" and rule["ExpirationInDays"] == 1, rule
+        assert rule["NoncurrentVersionExpiration"] == {"NoncurrentDays": 1}, rule
+
+
+def check_schedules(stack):
+    """log-keeper runs every minute, and once a day for the comparison."""
+    arn = stack.aws["lambda"].get_function(FunctionName=stack.outputs["LogKeeper"])["Configuration"]["FunctionArn"]
+    schedules = {}
+    for name in stack.aws["events"].list_rule_names_by_target(TargetArn=arn)["RuleNames"]:
+        rule = stack.aws["events"].describe_rule(Name=name)
+        [target] = stack.aws["events"].list_targets_by_rule(Rule=name)["Targets"]
+        schedules[json.loads(target["Input"])["task"]] = (rule["ScheduleExpression"], rule["State"])
+    expected = {"scheduled": ("rate(1 minute)", "ENABLED"), "reconcile": ("rate(1 day)", "ENABLED")}
+    assert schedules == expected, schedules
+
+
+def keep(stack):
+    """log-keeper's tasks, each with its role's permissions."""
+
+    def run(event):
+        answer = stack.aws["lambda"].invoke(FunctionName=stack.outputs["LogKeeper"], Payload=json.dumps(event).encode())
+        text = answer["Payload"].read().decode()
+        return ("FunctionError" in answer), text
+
+    def done(task):
+        failed, text = run({"task": task})
+        assert not failed, (task, text)
+        return json.loads(text)
+
+    bucket = stack.outputs["StateBucket"]
+    head = len(stack.objects(bucket, "changes/"))
+    before = min(sum(flag >= head for flag in flags) for flags in stack.flags().values())
+    assert done("rebroadcast")["rebroadcast"]["version"] == head
+    assert stack.announced(head, before + 1), "log-keeper's flag"
+    done("bootstrap")
+    done("snapshot")
+    assert f"snapshots/{head:020}.fjs" in stack.objects(bucket, "snapshots/0"), stack.objects(bucket, "snapshots/")
+    done("reconcile")
+    assert len(stack.objects(bucket, "changes/")) == head, "nothing was amiss"
+    done("scheduled")
+    failed, text = run({"task": "reconsile"})
+    assert failed and "reconcile" in text, text
 
 
 def deploy(name, given, environment, *more):
@@ -234,6 +290,7 @@ def main():
     # So that being ended is an exception, and everything started is ended too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
 
+    check_lifecycle(given.template)
     with ministack(given.ministack, given.logs / "ministack.log") as environment:
         print("reference data in the table", flush=True)
         deploy("orders-table", given, environment)
