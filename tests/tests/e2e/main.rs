@@ -16,6 +16,8 @@ mod objects;
 mod oracle;
 mod output;
 mod parquet;
+mod rebase;
+mod reconcile;
 mod records;
 mod redeploy;
 mod reshard;
@@ -54,6 +56,8 @@ fn main() {
         redeploy::trials(&servers),
         generate::trials(&servers),
         reshard::trials(&servers),
+        reconcile::trials(&servers),
+        rebase::trials(&servers),
         start::trials(&servers),
     ];
     let conclusion = libtest_mimic::run(&arguments, trials.into_iter().flatten().collect());

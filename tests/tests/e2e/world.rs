@@ -352,7 +352,7 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        for binary in ["change-capture", "flag-injector", "enricher"] {
+        for binary in ["change-capture", "flag-injector", "enricher", "log-keeper"] {
             let log = self.log(binary);
             if std::thread::panicking() {
                 eprintln!("see {}", log.display());
