@@ -5,6 +5,7 @@
 
 pub mod batch;
 pub mod broadcast;
+pub mod bug;
 pub mod chain;
 pub mod change;
 pub mod compression;

@@ -1,0 +1,175 @@
+//! What may go wrong or happen from outside, by name: counted, so that a kind that never comes is seen, and switched off
+//! by name, so that a failing run can be made smaller.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What may become of a call.
+pub const FAULTS: [&str; 12] = [
+    "crash before",
+    "crash after",
+    "lost answer",
+    "500 on",
+    "403 on",
+    "503 on",
+    "409 on",
+    "412 on",
+    "late write of",
+    "partial",
+    "short",
+    "hang in",
+];
+
+/// Calls to ports.
+pub const OPERATIONS: [&str; 11] = [
+    "GET",
+    "PUT",
+    "LIST",
+    "EXPIRE",
+    "DescribeStream",
+    "ListShards",
+    "GetRecords",
+    "PutRecords",
+    "DescribeTable",
+    "Scan",
+    "BatchGetItem",
+];
+
+/// Whether a fault makes sense for an operation.
+pub fn possible(fault: &str, operation: &str) -> bool {
+    match fault {
+        "409 on" | "412 on" | "late write of" => operation == "PUT",
+        "partial" => operation == "PutRecords",
+        "short" => matches!(operation, "LIST" | "Scan" | "BatchGetItem" | "GetRecords"),
+        _ => true,
+    }
+}
+
+/// What others do, and what comes together by chance.
+pub const EVENTS: &[&str] = &[
+    "a batch comes twice",
+    "a batch is cut anew",
+    "a cursor is corrupt",
+    "a change file is corrupt",
+    "a base is corrupt",
+    "a day-old stream at the first deployment",
+    "a deadline in change-capture",
+    "a deadline in flag-injector",
+    "a deadline in the enricher",
+    "a delay of a call",
+    "a forged flag",
+    "a killed environment",
+    "a late notice",
+    "a lost notice",
+    "a merge",
+    "a merge during a broadcast",
+    "a notice that comes twice",
+    "a range that left the stream",
+    "a recreated stream",
+    "a recreated table",
+    "a redeployment while a range is pending: columns",
+    "a redeployment while a range is pending: output",
+    "a redeployment while a range is pending: references",
+    "a replay under a new name",
+    "a split",
+    "a split during a broadcast",
+    "a stale change that comes again",
+    "a stalled environment",
+    "a wrapped record",
+    "an invocation beside another one of its shard",
+    "days that pass",
+    "delivery at least once",
+    "records that left the stream unread",
+];
+
+/// All names, of faults and of events.
+pub fn all() -> Vec<String> {
+    let faults = FAULTS.iter().flat_map(|fault| {
+        let operations = OPERATIONS.iter().filter(move |operation| possible(fault, operation));
+        operations.map(move |operation| format!("{fault} {operation}"))
+    });
+    faults.chain(EVENTS.iter().map(|event| (*event).to_owned())).collect()
+}
+
+/// How often each kind came.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    faults: [[u64; OPERATIONS.len()]; FAULTS.len()],
+    events: BTreeMap<&'static str, u64>,
+}
+
+impl Tally {
+    /// A fault met a call.
+    pub fn fault(&mut self, fault: &str, operation: &str) {
+        let places = FAULTS.iter().position(|known| *known == fault).zip(OPERATIONS.iter().position(|o| *o == operation));
+        let (fault, operation) = places.unwrap_or_else(|| panic!("no kind is called {fault} {operation}"));
+        self.faults[fault][operation] += 1;
+    }
+
+    /// Something happened.
+    pub fn event(&mut self, event: &'static str) {
+        debug_assert!(EVENTS.contains(&event), "no kind is called {event}");
+        *self.events.entry(event).or_default() += 1;
+    }
+
+    /// Every kind with how often it came.
+    pub fn counts(&self) -> Vec<(String, u64)> {
+        let mut counts = Vec::new();
+        for (fault, row) in FAULTS.iter().zip(&self.faults) {
+            for (operation, count) in OPERATIONS.iter().zip(row) {
+                if possible(fault, operation) {
+                    counts.push((format!("{fault} {operation}"), *count));
+                }
+            }
+        }
+        counts.extend(EVENTS.iter().map(|event| ((*event).to_owned(), self.events.get(event).copied().unwrap_or(0))));
+        counts
+    }
+}
+
+impl std::ops::AddAssign<&Tally> for Tally {
+    fn add_assign(&mut self, other: &Tally) {
+        for (row, more) in self.faults.iter_mut().zip(&other.faults) {
+            row.iter_mut().zip(more).for_each(|(count, more)| *count += more);
+        }
+        for (event, more) in &other.events {
+            *self.events.entry(event).or_default() += more;
+        }
+    }
+}
+
+/// The kinds that are switched off: whole names, or the beginnings of several.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Off(BTreeSet<String>);
+
+impl Off {
+    /// With these names; each must be one, or the beginning of one.
+    pub fn new(names: impl IntoIterator<Item = String>) -> Result<Self, String> {
+        let (names, all): (BTreeSet<String>, _) = (names.into_iter().collect(), all());
+        match names.iter().find(|name| !all.iter().any(|known| known.starts_with(name.as_str()))) {
+            Some(name) => Err(format!("no kind is called {name:?}, nor begins so; they are: {}", all.join(", "))),
+            None => Ok(Self(names)),
+        }
+    }
+
+    /// With one more.
+    pub fn with(&self, name: &str) -> Self {
+        let mut names = self.0.clone();
+        names.insert(name.to_owned());
+        Self(names)
+    }
+
+    /// Whether a kind may come.
+    pub fn allows(&self, name: &str) -> bool {
+        self.0.is_empty() || !self.0.iter().any(|off| name.starts_with(off.as_str()))
+    }
+
+    /// Whether a fault may meet an operation.
+    pub fn allows_fault(&self, fault: &str, operation: &str) -> bool {
+        self.0.is_empty() || self.allows(&format!("{fault} {operation}"))
+    }
+
+    /// As they are given on the command line.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+}
