@@ -3,6 +3,7 @@
 //! They share the pipeline's name, so they share its cursors; they differ in columns, partitions, format, references and
 //! kind of join, so that a range finished by the wrong one shows.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use sha2::{Digest, Sha256};
@@ -15,7 +16,10 @@ pub const AREAS: &str = "s3://places/areas.jsonl";
 pub const MENUS: &str = "s3://kitchen/by day/";
 /// Definitions before this one have tables only.
 const WITH_OBJECTS: usize = 5;
+const KINDS: usize = 10;
 pub const PIPELINE: &str = "orders";
+/// The same definitions again under this name: so far behind them.
+pub const REPLAY: &str = "orders-once-more";
 
 /// Where a column's value comes from.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +51,14 @@ pub struct Definition {
 
 impl Definition {
     fn new(joins: &[Join], columns: &[(&'static str, Place)], partition_by: &[&'static str], csv: bool) -> Self {
+        let toml = String::new();
+        let (joins, columns, partition_by) = (joins.to_vec(), columns.to_vec(), partition_by.to_vec());
+        Self { joins, columns, partition_by, csv, digest: String::new(), toml }
+    }
+
+    /// With its text.
+    fn written(mut self, name: &str, guarded: bool) -> Self {
+        let Self { joins, columns, partition_by, csv, .. } = &self;
         let quoted = |names: &[&str]| names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
         let references: String = joins
             .iter()
@@ -59,19 +71,20 @@ impl Definition {
             .collect();
         let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
         let toml = format!(
-            "name = {PIPELINE:?}\n{references}[output]\ncolumns = [{}]\npartition_by = [{}]\nformat = {:?}\nprovenance = true\n",
+            "name = {name:?}\n{references}[output]\ncolumns = [{}]\npartition_by = [{}]\nformat = {:?}\nprovenance = true\ndelivery = {:?}\n",
             quoted(&names),
             quoted(partition_by),
-            if csv { "csv" } else { "jsonl" },
+            if *csv { "csv" } else { "jsonl" },
+            if guarded { "exactly-once" } else { "at-least-once" },
         );
-        Self {
-            joins: joins.to_vec(),
-            columns: columns.to_vec(),
-            partition_by: partition_by.to_vec(),
-            csv,
-            digest: hex(&Sha256::digest(toml.as_bytes())),
-            toml,
-        }
+        self.digest = hex(&Sha256::digest(toml.as_bytes()));
+        self.toml = toml;
+        self
+    }
+
+    /// What it is joined with.
+    pub fn references(&self) -> BTreeSet<&'static str> {
+        self.joins.iter().map(|join| join.reference).collect()
     }
 
     pub fn extension(&self) -> &'static str {
@@ -85,16 +98,26 @@ pub fn is_object(reference: &str) -> bool {
 }
 
 /// Which definitions a run may begin with, and which it may go on with.
-pub fn choices(objects: bool, all: usize) -> (Range<usize>, Range<usize>) {
-    if objects { (WITH_OBJECTS..all, 3..all) } else { (0..3, 0..WITH_OBJECTS) }
+pub fn choices(objects: bool) -> (Range<usize>, Range<usize>) {
+    if objects { (WITH_OBJECTS..KINDS, 3..KINDS) } else { (0..3, 0..WITH_OBJECTS) }
+}
+
+/// The place of the same definition under the other name.
+pub fn replayed(definition: usize) -> usize {
+    definition + KINDS
 }
 
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// All definitions.
-pub fn all() -> Vec<Definition> {
+/// All definitions, delivered exactly once or at least once: under the one name, and then under the other.
+pub fn all(guarded: bool) -> Vec<Definition> {
+    let under = |name| kinds().into_iter().map(move |kind| kind.written(name, guarded));
+    under(PIPELINE).chain(under(REPLAY)).collect()
+}
+
+fn kinds() -> [Definition; KINDS] {
     use Place::{Reference, Stream};
     let priorities = |inner| Join { reference: PRIORITIES, stream: "dish", field: "item", inner };
     let customers = |inner| Join { reference: CUSTOMERS, stream: "customer", field: "customer", inner };
@@ -109,7 +132,7 @@ pub fn all() -> Vec<Definition> {
     let area = |index| ("area", Reference(index, "area"));
     let menu = |index| ("menu", Reference(index, "menu"));
     let cost = |index| ("cost", Reference(index, "cost"));
-    vec![
+    [
         Definition::new(&[priorities(false)], &[id, customer, price, priority, item], &["item", "priority"], true),
         Definition::new(&[priorities(false)], &[customer, item, id, priority, price], &["priority"], false),
         Definition::new(&[priorities(true)], &[priority, id, item, price], &[], true),

@@ -1,11 +1,10 @@
 //! Deliveries: which batch or notice comes next, to which environment, and what its answer means.
 
-use std::task::{Context, Poll, Waker};
-
 use freshjoin_core::change::{Change, Version, change_key};
-use freshjoin_core::ports::{Clock, Shard};
+use freshjoin_core::ports::Clock;
+use freshjoin_core::time::Timestamp;
 
-use crate::definitions::{CUSTOMERS, PRIORITIES};
+use crate::archive::Kept;
 use crate::environment::{Answer, Environment, Function};
 use crate::events::{self, About, STATE_BUCKET, Wrapping};
 use crate::folded::rank;
@@ -13,7 +12,6 @@ use crate::history::{Violation, holds};
 use crate::mapping::{Batch, Source};
 use crate::model::honoured;
 use crate::schedule::{Run, Task, What};
-use crate::table::STREAM_SHARDS;
 
 impl Run {
     pub fn notice(&mut self, version: Version) {
@@ -29,35 +27,45 @@ impl Run {
         self.notices.extend(events::notices(wrapping, about));
     }
 
+    /// Takes note of what the order stream has taken since.
+    pub fn refresh(&mut self) {
+        if self.world.weather.take_streamed() {
+            self.archive.refresh(&self.world.stream);
+        }
+    }
+
     pub fn length(&mut self, source: &Source) -> usize {
         match source {
-            Source::Orders(shard) => {
-                if self.world.weather.take_streamed() {
-                    self.lengths.clear();
-                }
-                let stream = &self.world.stream;
-                *self.lengths.entry(shard.clone()).or_insert_with(|| stream.records(shard).len())
+            Source::Orders(key) => {
+                self.refresh();
+                self.archive.shelf(key).records.len()
             }
             Source::Table(table, shard) => self.references.streams[&(*table, *shard)].len(),
         }
     }
 
+    /// So many records have left a shard.
+    pub fn trimmed(&self, source: &Source) -> usize {
+        match source {
+            Source::Orders(key) => self.archive.shelf(key).trimmed,
+            Source::Table(table, shard) => self.references.trimmed.get(&(*table, *shard)).copied().unwrap_or(0),
+        }
+    }
+
     /// Shards of the order stream whose parents are done, with something to do.
     pub fn due_orders(&mut self) -> Vec<Source> {
-        let shards = self.shards.clone();
-        let mut due = Vec::new();
-        for shard in &shards {
-            let known = |id: &&String| shards.iter().any(|shard| shard.id == **id);
-            let mut ready = true;
-            for parent in shard.parents.iter().filter(known) {
-                let source = Source::Orders(parent.clone());
-                let length = self.length(&source);
-                let place = self.mappings.place(&source);
-                ready &= !place.busy && place.checkpoint == length && self.ancestors_done(&shards, parent);
-            }
-            let source = Source::Orders(shard.id.clone());
-            let length = self.length(&source);
+        self.refresh();
+        // Parents come before their children.
+        let (mut due, mut unfinished) = (Vec::new(), Vec::new());
+        for shard in &self.shards {
+            let source = Source::Orders(self.archive.key(&shard.id));
+            let Source::Orders(key) = &source else { continue };
+            let length = self.archive.shelf(key).records.len();
             let place = self.mappings.place(&source);
+            let ready = shard.parents.iter().all(|parent| !unfinished.contains(&parent.as_str()));
+            if !ready || place.busy || place.checkpoint < length {
+                unfinished.push(shard.id.as_str());
+            }
             if ready && !place.busy && place.checkpoint < length {
                 due.push(source);
             }
@@ -65,24 +73,13 @@ impl Run {
         due
     }
 
-    pub fn ancestors_done(&mut self, shards: &[Shard], id: &str) -> bool {
-        let parents = shards.iter().find(|shard| shard.id == id).map(|shard| shard.parents.clone()).unwrap_or_default();
-        parents.iter().all(|parent| {
-            let source = Source::Orders(parent.clone());
-            self.length(&source) == self.mappings.place(&source).checkpoint && self.ancestors_done(shards, parent)
-        })
-    }
-
     pub fn due_changes(&mut self) -> Vec<Source> {
         let mut due = Vec::new();
-        for table in [PRIORITIES, CUSTOMERS] {
-            for shard in 0..STREAM_SHARDS {
-                let source = Source::Table(table, shard);
-                let length = self.length(&source);
-                let place = self.mappings.place(&source);
-                if !place.busy && place.checkpoint < length {
-                    due.push(source);
-                }
+        for ((table, shard), changes) in &self.references.streams {
+            let source = Source::Table(table, *shard);
+            let place = self.mappings.place(&source);
+            if !place.busy && place.checkpoint < changes.len() {
+                due.push(source);
             }
         }
         due
@@ -119,25 +116,43 @@ impl Run {
 
     /// A batch that came before, or a part of it.
     pub fn deliver_again(&mut self) {
-        let all: Vec<(Source, (usize, usize))> = self
-            .mappings
-            .0
-            .iter()
-            .flat_map(|(source, place)| place.delivered.iter().map(move |batch| (source.clone(), *batch)))
-            .collect();
-        if !all.is_empty() {
-            let (source, (start, end)) = self.rng.pick(&all).clone();
-            let end = if self.rng.chance(300) { self.rng.between(start + 1, end) } else { end };
+        let all = self.mappings.0.iter().map(|(_, place)| place.delivered.len()).sum();
+        if all == 0 {
+            return;
+        }
+        let nth = self.rng.below(all);
+        let each =
+            self.mappings.0.iter().flat_map(|(source, place)| place.delivered.iter().map(move |at| (source, *at)));
+        let Some((source, (start, end))) = each.clone().nth(nth) else { return };
+        let source = source.clone();
+        let part = self.rng.chance(300);
+        let end = if part { self.rng.between(start + 1, end) } else { end };
+        let event = if part { "a batch is cut anew" } else { "a batch comes twice" };
+        let there = start >= self.trimmed(&source) && self.is_current(&source);
+        if there && self.world.weather.allows(event) {
+            self.world.weather.happened(event);
+            if self.mappings.place(&source).busy {
+                self.world.weather.happened("an invocation beside another one of its shard");
+            }
             self.begin(Batch { source, start, end, again: true, calm: self.calm });
         }
     }
 
+    /// Whether a stream is there that has the source.
+    fn is_current(&self, source: &Source) -> bool {
+        !matches!(source, Source::Orders(key) if key.stream != self.archive.stream)
+    }
+
+    /// Whether an invocation reads the order stream.
+    pub fn is_of_orders(&self, task: &Task) -> bool {
+        matches!(&task.what, What::Batch(Batch { source: Source::Orders(_), .. }))
+    }
+
     pub fn begin(&mut self, batch: Batch) {
         let (function, event) = match &batch.source {
-            Source::Orders(shard) => {
-                let records = self.world.stream.records(shard);
-                let records = (batch.start..batch.end).filter_map(|place| records.get(place));
-                (Function::Enrich, events::kinesis(shard, records))
+            Source::Orders(key) => {
+                let records = &self.archive.shelf(key).records[batch.start..batch.end];
+                (Function::Enrich, events::kinesis(&key.id, records.iter().map(Kept::record)))
             }
             Source::Table(table, shard) => {
                 let changes = &self.references.streams[&(*table, *shard)][batch.start..batch.end];
@@ -151,17 +166,31 @@ impl Run {
 
     pub fn invoke(&mut self, function: Function, what: What, event: String) {
         let place = self.environment(function);
-        let seconds = if self.calm { 60 } else { *self.rng.pick(&[2, 30, 60]) };
+        // A long-running process has all the time in the world.
+        let seconds = if self.calm { 60 } else { *self.rng.pick(&[2, 30, 60, 60, 400_000]) };
         let deadline = self.world.clock.now().plus_millis(seconds * 1000);
+        let cut = self.rng.chance(self.features.cuts).then(|| self.rng.between(1, 120));
+        let cut = cut.filter(|_| !self.calm && seconds <= 60 && self.world.weather.allows(function.deadline()));
         let environment = &mut self.environments[place];
-        let told = match &what {
-            What::Batch(batch) => format!("{batch:?}"),
-            What::Notice(notice) => format!("notice {}", notice.event),
-        };
-        self.world.trace.note(format_args!("{} begins {told}", environment.name));
+        match &what {
+            What::Batch(batch) => self.world.trace.note(format_args!("{} begins {batch:?}", environment.name)),
+            What::Notice(notice) => {
+                self.world.trace.note(format_args!("{} begins notice {}", environment.name, notice.event))
+            }
+        }
         environment.busy += 1;
         let running = environment.invoke(event, deadline);
-        self.tasks.push(Task { environment: environment.name.clone(), what, running, frozen: 0 });
+        let environment = environment.name.clone();
+        self.tasks.push(Task {
+            environment,
+            what,
+            running,
+            frozen: 0,
+            deadline,
+            cut,
+            late: 0,
+            stream: self.archive.stream,
+        });
     }
 
     /// The place of an environment that can take an invocation, warm or cold.
@@ -183,10 +212,10 @@ impl Run {
         self.environments.len() - 1
     }
 
-    pub fn poll(&mut self, place: usize) -> Result<(), Violation> {
-        let mut context = Context::from_waker(Waker::noop());
-        let Poll::Ready(answer) = self.tasks[place].running.as_mut().poll(&mut context) else { return Ok(()) };
+    /// An invocation has ended.
+    pub fn answered(&mut self, place: usize, answer: Answer) -> Result<(), Violation> {
         let task = self.tasks.swap_remove(place);
+        self.world.weather.ended(&task.environment);
         self.world.trace.note(format_args!("{} ends: {answer:?}", task.environment));
         if let Some(environment) = self.environments.iter_mut().find(|known| known.name == task.environment) {
             environment.busy -= 1;
@@ -205,7 +234,7 @@ impl Run {
                 let kept = notice.about.iter().any(|about| about.bucket != STATE_BUCKET);
                 if whole {
                     self.observe()?;
-                    self.announced(&task.environment, &notice.about)?;
+                    self.announced(&task.environment, task.stream, &notice.about)?;
                 } else if kept || notice.event.contains("aws:sqs") || notice.failed < 3 {
                     self.notices.push(notice);
                 }
@@ -216,17 +245,20 @@ impl Run {
 
     /// What is acknowledged is in the log and has been announced: each shard that was open when the shards were listed
     /// last has the flag of the event's newest version or of a later one.
-    fn announced(&self, environment: &str, about: &[About]) -> Result<(), Violation> {
+    fn announced(&mut self, environment: &str, stream: Timestamp, about: &[About]) -> Result<(), Violation> {
         let mut newest = None;
         for about in about {
             newest = newest.max(self.due_version(about)?);
         }
         // Where several invocations share an environment, nobody knows whose listing was the last.
-        let Some(newest) = newest.filter(|_| self.width == 1) else { return Ok(()) };
+        // Nor what happened where the stream was made again meanwhile, with shards of the same names.
+        let known = self.width == 1 && stream == self.archive.stream;
+        let Some(newest) = newest.filter(|_| known) else { return Ok(()) };
+        self.refresh();
         for shard in &self.open[self.world.weather.listed(environment)] {
-            let records = self.world.stream.records(shard);
-            let reached = records.iter().filter_map(|record| honoured(&self.history, record.data)).max();
-            holds!(reached >= Some(newest), "{shard} has not taken the flag of version {newest}, but {reached:?}");
+            let records = &self.archive.shelf(shard).records;
+            let reached = records.iter().filter_map(|record| honoured(&self.history, &record.data)).max();
+            holds!(reached >= Some(newest), "{shard:?} has not taken the flag of version {newest}, but {reached:?}");
         }
         Ok(())
     }
@@ -263,19 +295,18 @@ impl Run {
             }
         };
         holds!(!batch.calm, "I11: {batch:?} fails although nothing goes wrong");
-        let records = match &batch.source {
-            Source::Orders(shard) => {
-                let records = self.world.stream.records(shard);
-                records.iter().map(|record| record.sequence.to_owned()).collect::<Vec<_>>()
+        let records: Vec<&str> = match &batch.source {
+            Source::Orders(key) => {
+                self.archive.shelf(key).records.iter().map(|record| record.sequence.as_str()).collect()
             }
             Source::Table(table, shard) => {
                 let changes = &self.references.streams[&(*table, *shard)];
-                changes.iter().map(|change| change.sequence.clone()).collect()
+                changes.iter().map(|change| change.sequence.as_str()).collect()
             }
         };
         let mut lowest = batch.end;
         for failure in failures {
-            let place = (batch.start..batch.end).find(|place| records.get(*place) == Some(failure));
+            let place = (batch.start..batch.end).find(|place| records.get(*place).copied() == Some(failure.as_str()));
             let place = place.ok_or_else(|| Violation(format!("{batch:?}: {failure} is not in the batch")))?;
             lowest = lowest.min(place);
         }
@@ -286,6 +317,9 @@ impl Run {
         if !self.notices.is_empty() {
             let place = self.rng.below(self.notices.len());
             let notice = self.notices.swap_remove(place);
+            if place + 1 < self.notices.len() {
+                self.world.weather.happened("a late notice");
+            }
             let event = notice.event.clone();
             self.invoke(Function::Inject, What::Notice(notice), event);
         }

@@ -21,7 +21,8 @@ use freshjoin_flag_injector::{FlagInjector, InjectorDeps, InjectorResponse};
 
 use crate::definitions;
 use crate::events::{STATE_BUCKET, STATE_PREFIX, STREAM};
-use crate::faults::{Trace, Weather};
+use crate::faults::Weather;
+use crate::trace::Trace;
 
 /// Everything that outlives environments.
 #[derive(Debug)]
@@ -61,6 +62,17 @@ pub enum Function {
     Capture,
     Inject,
     Enrich,
+}
+
+impl Function {
+    /// What it is called when its deadline comes.
+    pub fn deadline(self) -> &'static str {
+        match self {
+            Self::Capture => "a deadline in change-capture",
+            Self::Inject => "a deadline in flag-injector",
+            Self::Enrich => "a deadline in the enricher",
+        }
+    }
 }
 
 /// How an invocation ended.

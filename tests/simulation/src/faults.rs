@@ -2,13 +2,14 @@
 //! its time, or be the last that its environment makes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use freshjoin_core::memory::{Call, Fault, Faults, MemoryClock};
 
+use crate::kinds::{Off, Tally};
 use crate::rng::Rng;
+use crate::trace::Trace;
 
 /// How often what goes wrong, in a thousand calls.
 #[derive(Clone, Copy, Debug)]
@@ -35,21 +36,6 @@ impl Rates {
     }
 }
 
-/// What happened, one line each.
-#[derive(Clone, Debug, Default)]
-pub struct Trace(Arc<Mutex<Vec<String>>>);
-
-impl Trace {
-    pub fn note(&self, line: impl fmt::Display) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(line.to_string());
-    }
-
-    /// All lines in order.
-    pub fn lines(&self) -> Vec<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
 /// The weather that all environments of a run share.
 #[derive(Clone, Debug)]
 pub struct Weather(Arc<Mutex<State>>);
@@ -58,6 +44,8 @@ pub struct Weather(Arc<Mutex<State>>);
 struct State {
     rng: Rng,
     rates: Rates,
+    off: Off,
+    tally: Tally,
     calm: bool,
     clock: MemoryClock,
     trace: Trace,
@@ -70,14 +58,18 @@ struct State {
     /// How often the order stream was resharded, and at which such time each environment listed its shards last.
     generation: usize,
     listed: BTreeMap<String, usize>,
+    /// Environments between their listing of the shards and the end of what they listed them for.
+    broadcasting: BTreeSet<String>,
 }
 
 impl Weather {
-    pub fn new(rng: Rng, rates: Rates, clock: &MemoryClock, trace: &Trace) -> Self {
+    pub fn new(rng: Rng, rates: Rates, off: Off, clock: &MemoryClock, trace: &Trace) -> Self {
         let (clock, trace) = (clock.clone(), trace.clone());
         Self(Arc::new(Mutex::new(State {
             rng,
             rates,
+            off,
+            tally: Tally::default(),
             calm: false,
             clock,
             trace,
@@ -86,6 +78,7 @@ impl Weather {
             streamed: false,
             generation: 0,
             listed: BTreeMap::new(),
+            broadcasting: BTreeSet::new(),
         })))
     }
 
@@ -98,6 +91,21 @@ impl Weather {
         self.state().calm = true;
     }
 
+    /// Whether a kind of event may happen.
+    pub fn allows(&self, event: &'static str) -> bool {
+        self.state().off.allows(event)
+    }
+
+    /// An event happened.
+    pub fn happened(&self, event: &'static str) {
+        self.state().tally.event(event);
+    }
+
+    /// How often what happened.
+    pub fn tally(&self) -> Tally {
+        self.state().tally.clone()
+    }
+
     /// The objects, with their buckets, that may have changed since this was asked last.
     pub fn take_written(&self) -> BTreeSet<String> {
         std::mem::take(&mut self.state().written)
@@ -108,14 +116,26 @@ impl Weather {
         std::mem::take(&mut self.state().streamed)
     }
 
-    /// The order stream has other shards from now on.
-    pub fn resharded(&self) {
-        self.state().generation += 1;
+    /// Records were put into the order stream.
+    pub fn streamed(&self) {
+        self.state().streamed = true;
+    }
+
+    /// The order stream has other shards from now on; whether somebody was broadcasting.
+    pub fn resharded(&self) -> bool {
+        let mut state = self.state();
+        state.generation += 1;
+        !state.broadcasting.is_empty()
     }
 
     /// After how many reshardings an environment listed the shards last.
     pub fn listed(&self, environment: &str) -> usize {
         self.state().listed.get(environment).copied().unwrap_or(0)
+    }
+
+    /// An environment has ended an invocation.
+    pub fn ended(&self, environment: &str) {
+        self.state().broadcasting.remove(environment);
     }
 
     /// What an environment of this name meets.
@@ -134,55 +154,100 @@ impl Faults for Sky {
     fn next(&self, call: &Call<'_>) -> Fault {
         let state = &mut *self.weather.state();
         let fault = state.draw(call);
+        if let Some(kind) = kind(&fault) {
+            state.tally.fault(kind, call.operation);
+        }
         state.streamed |= call.operation == "PutRecords";
         if call.operation == "ListShards" {
             state.listed.insert(self.name.clone(), state.generation);
+            state.broadcasting.insert(self.name.clone());
         }
-        if call.operation == "PUT" {
+        if matches!(call.operation, "PUT" | "EXPIRE") {
             state.written.insert(call.key.to_owned());
         }
-        state.written.extend(state.late.keys().cloned());
-        state.late.retain(|_, calls| {
-            *calls = calls.saturating_sub(1);
-            *calls > 0
-        });
+        // A late write counts the calls that take effect in the stores.
+        let before =
+            matches!(fault, Fault::Fail | Fault::Forbidden | Fault::Throttle | Fault::Hang | Fault::CrashBefore);
+        if !state.late.is_empty() && !before && matches!(call.operation, "GET" | "PUT" | "LIST" | "EXPIRE") {
+            state.written.extend(state.late.keys().cloned());
+            state.late.retain(|_, calls| {
+                *calls = calls.saturating_sub(1);
+                *calls > 0
+            });
+        }
         if let Fault::LateWrite(calls) = fault {
             let left = state.late.entry(call.key.to_owned()).or_default();
             *left = (*left).max(calls + 2);
         }
-        if !matches!(fault, Fault::None) || call.operation.starts_with("PUT") {
+        if !matches!(fault, Fault::None) || call.operation.starts_with("PUT") || call.operation == "EXPIRE" {
             state.trace.note(format_args!("  {} {} {} → {fault:?}", self.name, call.operation, call.key));
         }
         fault
     }
+
+    fn refused(&self, call: &Call<'_>) {
+        let state = &mut *self.weather.state();
+        state.tally.fault("412 on", call.operation);
+        state.trace.note(format_args!("  {} {} {} → 412", self.name, call.operation, call.key));
+    }
+}
+
+/// What a fault is called.
+fn kind(fault: &Fault) -> Option<&'static str> {
+    Some(match fault {
+        Fault::None => return None,
+        Fault::Fail => "500 on",
+        Fault::Forbidden => "403 on",
+        Fault::LostAnswer => "lost answer",
+        Fault::LateWrite(_) => "late write of",
+        Fault::Throttle => "503 on",
+        Fault::Busy => "409 on",
+        Fault::Refuse(_) => "partial",
+        Fault::Short(_) => "short",
+        Fault::Hang => "hang in",
+        Fault::CrashBefore => "crash before",
+        Fault::CrashAfter => "crash after",
+    })
 }
 
 impl State {
     fn draw(&mut self, call: &Call<'_>) -> Fault {
-        let Self { rng, rates, clock, .. } = self;
-        if rng.chance(100) && matches!(call.operation, "LIST" | "Scan" | "BatchGetItem" | "GetRecords") {
+        let fault = self.any(call);
+        let off = kind(&fault).is_some_and(|kind| !self.off.allows_fault(kind, call.operation));
+        if off { Fault::None } else { fault }
+    }
+
+    fn any(&mut self, call: &Call<'_>) -> Fault {
+        let Self { rng, rates, clock, off, tally, .. } = self;
+        if matches!(call.operation, "LIST" | "Scan" | "BatchGetItem" | "GetRecords") && rng.chance(100) {
             return Fault::Short(rng.below(4));
         }
         if self.calm {
             return Fault::None;
         }
-        let slow = if rng.chance(rates.slow) { rng.between(1_000, 25_000) } else { rng.below(4) };
-        clock.advance(Duration::from_millis(slow as u64));
+        let slow = rng.chance(rates.slow) && off.allows("a delay of a call");
+        if slow {
+            tally.event("a delay of a call");
+        }
+        let millis = if slow { rng.between(1_000, 25_000) } else { rng.below(4) };
+        clock.advance(Duration::from_millis(millis as u64));
+        let rare = !matches!(call.operation, "GET" | "PUT");
         if rng.chance(rates.hang) {
             return Fault::Hang;
         }
         if rng.chance(rates.crash) {
             return if rng.chance(500) { Fault::CrashBefore } else { Fault::CrashAfter };
         }
-        if !rng.chance(rates.fault) {
+        if !rng.chance(if rare { rates.fault * 2 } else { rates.fault }) {
             return Fault::None;
         }
-        match (call.operation, rng.below(5)) {
+        match (call.operation, rng.below(6)) {
             ("PutRecords", 0..=2) => Fault::Refuse((0..call.entries).filter(|_| rng.chance(500)).collect()),
             ("PUT", 0) => Fault::LateWrite(rng.below(60)),
             ("PUT", 1) => Fault::Busy,
             (_, 2) => Fault::LostAnswer,
             (_, 3) => Fault::Throttle,
+            (_, 4) => Fault::Forbidden,
             _ => Fault::Fail,
         }
     }

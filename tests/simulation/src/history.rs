@@ -9,10 +9,14 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use freshjoin_core::batch::{Cursor, Intent};
 use freshjoin_core::change::{Change, ChangeFile, ObjectOp, Version};
+use freshjoin_core::ports::Object;
 use freshjoin_core::sequence::SequenceNumber;
+use freshjoin_core::time::Timestamp;
 use sha2::{Digest, Sha256};
 
-use crate::definitions::hex;
+use crate::archive::ShardKey;
+use crate::definitions::{PIPELINE, hex};
+use crate::events::STREAM;
 
 /// An invariant that does not hold.
 #[derive(Debug)]
@@ -44,16 +48,21 @@ pub struct ShardHistory {
     pub cursor: Cursor,
     /// All that were decided, oldest first; all but the one that the cursor has pending are committed.
     pub ranges: Vec<Range>,
+    /// What it started at.
+    pub pin: Version,
+    /// The first records of those that were given up by a person.
+    pub given_up: Vec<SequenceNumber>,
 }
 
 /// The state so far.
 #[derive(Debug, Default)]
 pub struct History {
     pub files: BTreeMap<Version, (Bytes, ChangeFile)>,
+    /// When the store took each of them.
+    pub written: BTreeMap<Version, Timestamp>,
     /// Definitions, bases, and copies of reference objects.
     pub fixed: BTreeMap<String, Bytes>,
-    /// By shard.
-    pub shards: BTreeMap<String, ShardHistory>,
+    pub shards: BTreeMap<ShardKey, ShardHistory>,
 }
 
 impl History {
@@ -62,9 +71,10 @@ impl History {
     }
 
     /// Takes note of an object of the state that may have been written.
-    pub fn observe(&mut self, key: &str, bytes: &Bytes) -> Result<(), Violation> {
+    pub fn observe(&mut self, key: &str, object: &Object) -> Result<(), Violation> {
+        let bytes = &object.bytes;
         if key.starts_with("changes/") {
-            return self.file(key, bytes);
+            return self.file(key, object);
         }
         if key.starts_with("cursors/") {
             return self.cursor(key, bytes);
@@ -81,6 +91,13 @@ impl History {
         Ok(())
     }
 
+    /// A person gave up what was pending.
+    pub fn give_up(&mut self, key: &ShardKey, cursor: Cursor) {
+        let known = self.shards.get_mut(key).expect("it has a cursor");
+        known.given_up.extend(known.cursor.pending.as_ref().map(|intent| intent.first.clone()));
+        known.cursor = cursor;
+    }
+
     /// Whether all is still there that was there once.
     pub fn complete(&self, objects: &BTreeMap<String, Bytes>) -> Result<(), Violation> {
         for key in self.fixed.keys() {
@@ -91,7 +108,19 @@ impl History {
         Ok(())
     }
 
-    fn file(&mut self, key: &str, bytes: &Bytes) -> Result<(), Violation> {
+    /// Whether an object was taken note of, such as it was written.
+    pub fn has_seen(&self, key: &str) -> bool {
+        let shard = || key.rsplit('/').next().and_then(|file| file.strip_suffix(".json"));
+        if key.starts_with("cursors/") {
+            return shard().is_some_and(|id| self.shards.keys().any(|key| key.id == id))
+                && key == cursor_key(shard().unwrap_or_default());
+        }
+        self.fixed.contains_key(key)
+            || freshjoin_core::log::version_of(key).is_some_and(|version| self.files.contains_key(&version))
+    }
+
+    fn file(&mut self, key: &str, object: &Object) -> Result<(), Violation> {
+        let bytes = &object.bytes;
         let version = freshjoin_core::log::version_of(key);
         let version = version.ok_or_else(|| Violation(format!("I8: {key} is no change file's key")))?;
         if let Some((known, _)) = self.files.get(&version) {
@@ -110,6 +139,7 @@ impl History {
             }
         }
         self.files.insert(version, (bytes.clone(), file));
+        self.written.insert(version, object.modified);
         Ok(())
     }
 
@@ -117,12 +147,16 @@ impl History {
         let shard = key.rsplit('/').next().and_then(|file| file.strip_suffix(".json")).unwrap_or(key);
         let cursor = Cursor::decode(bytes).map_err(|error| Violation(format!("{key} cannot be read: {error}")))?;
         let head = self.head();
-        let Some(known) = self.shards.get_mut(shard) else {
-            let intent = cursor.pending.clone();
-            let intent = intent.ok_or_else(|| Violation(format!("{shard}: its first cursor has no intent")))?;
-            holds!(cursor.committed_through.is_none(), "{shard}: its first cursor has something committed");
-            let ranges = vec![Range { intent, before: None, head }];
-            self.shards.insert(shard.into(), ShardHistory { cursor, ranges });
+        let id = ShardKey { stream: cursor.stream_created, id: shard.into() };
+        let older = self.shards.range(..&id).any(|(known, _)| known.id == shard);
+        let newer = self.shards.keys().any(|known| known.id == shard && known.stream > id.stream);
+        holds!(!newer, "{shard}: the cursor of a stream that is gone has come back");
+        let Some(known) = self.shards.get_mut(&id) else {
+            holds!(older || cursor.committed_through.is_none(), "{shard}: its first cursor has something committed");
+            holds!(cursor.committed_through.is_none(), "{shard}: what another stream committed is carried on");
+            holds!(cursor.pending.is_none(), "{shard}: its first cursor is not only a pin");
+            let pin = cursor.version;
+            self.shards.insert(id, ShardHistory { cursor, ranges: Vec::new(), pin, given_up: Vec::new() });
             return Ok(());
         };
         if known.cursor == cursor {
@@ -139,9 +173,11 @@ impl History {
                 holds!(cursor.committed_through == through, "{shard}: something was committed without an intent");
                 let after = through.is_none_or(|through| SequenceNumber::from(intent.first.as_str()) > through);
                 holds!(after, "I3: {shard}: {} is decided a second time", intent.first);
-                let before = Some(known.cursor.version);
+                let before = (!known.ranges.is_empty()).then_some(known.cursor.version);
                 known.ranges.push(Range { intent: intent.clone(), before, head });
             }
+            // A pin that the floor has passed is moved up.
+            (None, None) if known.ranges.is_empty() && cursor.committed_through.is_none() => known.pin = cursor.version,
             (was, is) => {
                 return Err(Violation(format!("I3: {shard}: the pending range {was:?} was given up for {is:?}")));
             }
@@ -149,6 +185,11 @@ impl History {
         known.cursor = cursor;
         Ok(())
     }
+}
+
+/// The key of a shard's cursor, of the one stream and pipeline.
+pub fn cursor_key(shard: &str) -> String {
+    freshjoin_core::batch::cursor_key(PIPELINE, STREAM, shard)
 }
 
 fn last_version(intent: &Intent) -> Version {

@@ -64,6 +64,7 @@ pub const EVENTS: &[&str] = &[
     "a merge during a broadcast",
     "a notice that comes twice",
     "a range that left the stream",
+    "a reference on S3",
     "a recreated stream",
     "a recreated table",
     "a redeployment while a range is pending: columns",
@@ -100,7 +101,8 @@ pub struct Tally {
 impl Tally {
     /// A fault met a call.
     pub fn fault(&mut self, fault: &str, operation: &str) {
-        let places = FAULTS.iter().position(|known| *known == fault).zip(OPERATIONS.iter().position(|o| *o == operation));
+        let places =
+            FAULTS.iter().position(|known| *known == fault).zip(OPERATIONS.iter().position(|o| *o == operation));
         let (fault, operation) = places.unwrap_or_else(|| panic!("no kind is called {fault} {operation}"));
         self.faults[fault][operation] += 1;
     }
@@ -137,39 +139,60 @@ impl std::ops::AddAssign<&Tally> for Tally {
     }
 }
 
-/// The kinds that are switched off: whole names, or the beginnings of several.
+/// The kinds that are switched off: by whole names or the beginnings of several, or all but those.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Off(BTreeSet<String>);
+pub struct Off {
+    names: BTreeSet<String>,
+    all_but: bool,
+}
 
 impl Off {
-    /// With these names; each must be one, or the beginning of one.
-    pub fn new(names: impl IntoIterator<Item = String>) -> Result<Self, String> {
+    /// These names are off, or, with `all_but`, all others; each must be one, or the beginning of one.
+    pub fn new(names: impl IntoIterator<Item = String>, all_but: bool) -> Result<Self, String> {
         let (names, all): (BTreeSet<String>, _) = (names.into_iter().collect(), all());
         match names.iter().find(|name| !all.iter().any(|known| known.starts_with(name.as_str()))) {
             Some(name) => Err(format!("no kind is called {name:?}, nor begins so; they are: {}", all.join(", "))),
-            None => Ok(Self(names)),
+            None => Ok(Self { names, all_but }),
         }
+    }
+
+    /// Nothing but these.
+    pub fn all_but(names: impl IntoIterator<Item = String>) -> Self {
+        Self { names: names.into_iter().collect(), all_but: true }
     }
 
     /// With one more.
     pub fn with(&self, name: &str) -> Self {
-        let mut names = self.0.clone();
-        names.insert(name.to_owned());
-        Self(names)
+        let mut names = self.names.clone();
+        if self.all_but {
+            names.retain(|known| !known.starts_with(name));
+        } else {
+            names.insert(name.to_owned());
+        }
+        Self { names, ..*self }
     }
 
     /// Whether a kind may come.
     pub fn allows(&self, name: &str) -> bool {
-        self.0.is_empty() || !self.0.iter().any(|off| name.starts_with(off.as_str()))
+        let named = || self.names.iter().any(|known| name.starts_with(known.as_str()));
+        (self.names.is_empty() && !self.all_but) || named() == self.all_but
     }
 
     /// Whether a fault may meet an operation.
     pub fn allows_fault(&self, fault: &str, operation: &str) -> bool {
-        self.0.is_empty() || self.allows(&format!("{fault} {operation}"))
+        (self.names.is_empty() && !self.all_but) || self.allows(&format!("{fault} {operation}"))
+    }
+
+    /// Whether nothing is.
+    pub fn is_nothing(&self) -> bool {
+        self.names.is_empty() && !self.all_but
     }
 
     /// As they are given on the command line.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(String::as_str)
+    pub fn options(&self) -> String {
+        let option = if self.all_but { "only" } else { "without" };
+        let none = if self.all_but && self.names.is_empty() { " --calm" } else { "" };
+        let names: String = self.names.iter().map(|name| format!(" --{option} {name:?}")).collect();
+        none.to_owned() + &names
     }
 }

@@ -3,11 +3,13 @@
 
 use std::collections::BTreeMap;
 
+use crate::archive::ShardKey;
+
 /// A shard of whichever stream.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Source {
     /// Of the order stream.
-    Orders(String),
+    Orders(ShardKey),
     /// Of a table's change stream.
     Table(&'static str, usize),
 }
@@ -58,7 +60,8 @@ impl Mappings {
         if !batch.again {
             let place = self.place(&batch.source);
             place.busy = false;
-            place.checkpoint = done;
+            // What has left the stream meanwhile does not come again.
+            place.checkpoint = place.checkpoint.max(done);
         }
     }
 }

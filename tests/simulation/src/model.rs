@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use freshjoin_core::change::{Change, Version};
+use freshjoin_core::join::Counts;
 use freshjoin_core::record::Record;
 use freshjoin_core::time::Timestamp;
 use serde_json::Value;
@@ -92,6 +93,17 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// How many of what.
+    pub fn counts(&self) -> Counts {
+        Counts {
+            enriched: self.enriched,
+            unmatched: self.unmatched,
+            dead_letters: self.dead_letters.len() as u64,
+            flags: self.flags,
+            rows: self.rows,
+        }
+    }
+
     /// Adds a record that is a flag.
     pub fn flag(&mut self) {
         self.flags += 1;

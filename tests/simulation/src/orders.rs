@@ -1,7 +1,11 @@
 //! The records of the order stream, and what is in each of them.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use md5::{Digest, Md5};
 use serde_json::{Value, json};
 
 use crate::rng::Rng;
@@ -24,20 +28,45 @@ pub struct Orders {
 }
 
 impl Orders {
-    /// A new record of some kind.
-    pub fn draw(&mut self, rng: &mut Rng) -> Vec<u8> {
-        let (bytes, subs) = match rng.below(12) {
+    /// A new record of some kind, in a wrapping or not.
+    pub fn draw(&mut self, wrapped: bool, rng: &mut Rng) -> Vec<u8> {
+        let (bytes, subs) = match rng.below(if wrapped { 14 } else { 12 }) {
             0 => self.lines(rng),
             1 => self.objects(rng),
             2 => self.bad(rng),
-            _ => {
-                let order = self.order(rng);
-                let bytes = order.to_string().into_bytes();
-                (bytes.clone(), vec![Sub::Order(order, bytes)])
-            }
+            12 => self.zipped(rng),
+            13 => self.aggregate(rng),
+            _ => self.plain(rng),
         };
         self.known.insert(bytes.clone(), subs);
         bytes
+    }
+
+    fn plain(&mut self, rng: &mut Rng) -> (Vec<u8>, Vec<Sub>) {
+        let order = self.order(rng);
+        let bytes = order.to_string().into_bytes();
+        (bytes.clone(), vec![Sub::Order(order, bytes)])
+    }
+
+    fn zipped(&mut self, rng: &mut Rng) -> (Vec<u8>, Vec<Sub>) {
+        let (bytes, subs) = self.objects(rng);
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(&bytes).expect("memory takes all");
+        (encoder.finish().expect("memory takes all"), subs)
+    }
+
+    /// Records as the Kinesis Producer Library puts several into one.
+    fn aggregate(&mut self, rng: &mut Rng) -> (Vec<u8>, Vec<Sub>) {
+        let mut message = field(1, b"p");
+        let mut subs = Vec::new();
+        for _ in 0..rng.between(1, 3) {
+            let (bytes, inside) = if rng.chance(500) { self.plain(rng) } else { self.lines(rng) };
+            // The partition key's place, which is 0, and the data.
+            message.extend(field(3, &[&[0x08, 0x00][..], &field(3, &bytes)].concat()));
+            subs.extend(inside);
+        }
+        let sum = Md5::digest(&message);
+        ([&[0xF3, 0x89, 0x9A, 0xC2][..], &message, &sum].concat(), subs)
     }
 
     /// Records with plain orders, in which each dish and each buyer comes.
@@ -119,4 +148,17 @@ impl Orders {
         };
         (bytes.clone(), vec![Sub::Bad(bytes)])
     }
+}
+
+/// A field of a protobuf message, of bytes.
+fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+    let mut out = vec![number << 3 | 2];
+    let mut length = bytes.len();
+    while length >= 0x80 {
+        out.push((length & 0x7F) as u8 | 0x80);
+        length >>= 7;
+    }
+    out.push(length as u8);
+    out.extend_from_slice(bytes);
+    out
 }

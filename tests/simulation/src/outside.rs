@@ -7,12 +7,16 @@ use freshjoin_core::reference::base_key;
 use crate::definitions::{AREAS, MENUS};
 use crate::environment::Deployment;
 use crate::events::About;
-use crate::schedule::{Run, limits, now, open, shards};
+use crate::schedule::{Run, limits, now};
 
 impl Run {
     pub fn put_orders(&mut self) {
         for _ in 0..self.rng.between(1, 4) {
-            let data = self.orders.draw(&mut self.rng);
+            let known = self.orders.known.len();
+            let data = self.orders.draw(self.features.wrapped, &mut self.rng);
+            if self.orders.known.len() > known && matches!(data.first(), Some(0x1F | 0xF3)) {
+                self.world.weather.happened("a wrapped record");
+            }
             self.put(data);
             if self.rng.chance(20) {
                 // A producer that did not hear the answer.
@@ -34,7 +38,7 @@ impl Run {
         let entry = PutEntry { data: data.into(), partition_key, explicit_hash_key: None };
         let answers = now(self.world.stream.put(&[entry])).expect("nothing fails here");
         assert!(answers.iter().all(Result::is_ok));
-        self.lengths.clear();
+        self.world.weather.streamed();
     }
 
     /// An object or two are written or removed, of which S3 gives notice, sometimes more than once.
@@ -86,6 +90,10 @@ impl Run {
             4 | 5 => Flag::of(version, b"forged").encode().expect("it encodes"),
             _ => Flag::of(version, &bytes).encode().expect("it encodes"),
         };
+        if !self.world.weather.allows("a forged flag") {
+            return;
+        }
+        self.world.weather.happened("a forged flag");
         self.world.trace.note(format_args!("forged {}", String::from_utf8_lossy(&data)));
         self.put(data);
     }
@@ -94,6 +102,10 @@ impl Run {
         if !self.environments.is_empty() {
             let environment = self.rng.pick(&self.environments);
             self.world.trace.note(format_args!("{} is killed", environment.name));
+            if !self.world.weather.allows("a killed environment") {
+                return;
+            }
+            self.world.weather.happened("a killed environment");
             environment.kill();
         }
         self.environments.retain(|environment| environment.busy > 0 || !environment.is_dead());
@@ -101,12 +113,31 @@ impl Run {
 
     pub fn redeploy(&mut self) {
         let last = self.deployments[self.deployments.len() - 1];
-        let deployment = Deployment {
+        let mut deployment = Deployment {
             definition: self.rng.between(self.choice.start, self.choice.end - 1),
             output: if self.rng.chance(500) { "s3://out/a" } else { "s3://out/b" },
             limits: limits(&mut self.rng),
             ..last
         };
+        let [was, is] = [last, deployment].map(|deployment| &self.world.definitions[deployment.definition]);
+        let references = was.references() != is.references();
+        let columns = was.digest != is.digest && !references;
+        let output = last.output != deployment.output;
+        let pending = self.history.shards.values().any(|known| known.cursor.pending.is_some());
+        for (changed, kind) in [
+            (references, "a redeployment while a range is pending: references"),
+            (columns, "a redeployment while a range is pending: columns"),
+            (output, "a redeployment while a range is pending: output"),
+        ] {
+            if !changed {
+                continue;
+            }
+            if !self.world.weather.allows(kind) {
+                deployment = Deployment { limits: deployment.limits, ..last };
+            } else if pending {
+                self.world.weather.happened(kind);
+            }
+        }
         self.world.trace.note(format_args!("deployed {}: {deployment:?}", self.deployments.len()));
         self.deployments.push(deployment);
     }
@@ -120,18 +151,36 @@ impl Run {
     pub fn reshard(&mut self) {
         let mut neighbours: Vec<Shard> = self.shards.iter().filter(|shard| shard.open).cloned().collect();
         neighbours.sort_by_key(|shard| shard.starting_hash_key.parse::<u128>().unwrap_or_default());
+        let (splits, merges) = (self.world.weather.allows("a split"), self.world.weather.allows("a merge"));
+        let mut event = None;
         if neighbours.len() < 5 && self.rng.chance(500) {
+            if !splits {
+                return;
+            }
             let parent = self.rng.pick(&neighbours).id.clone();
             let children = self.world.stream.split(&parent).expect("it is open");
             self.world.trace.note(format_args!("{parent} splits into {children:?}"));
-        } else if neighbours.len() > 1 {
+            event = Some(("a split", "a split during a broadcast"));
+        } else if neighbours.len() > 1 && merges {
             let place = self.rng.below(neighbours.len() - 1);
             let (lower, upper) = (&neighbours[place].id, &neighbours[place + 1].id);
             let child = self.world.stream.merge(lower, upper).expect("they are neighbours");
             self.world.trace.note(format_args!("{lower} and {upper} merge into {child}"));
+            event = Some(("a merge", "a merge during a broadcast"));
         }
-        self.shards = shards(&self.world);
-        self.open.push(open(&self.shards));
-        self.world.weather.resharded();
+        let Some((event, during)) = event else { return };
+        self.world.weather.happened(event);
+        self.list_shards();
+        if self.world.weather.resharded() {
+            self.world.weather.happened(during);
+        }
+    }
+
+    /// A table is deleted and made again.
+    pub fn recreate_table(&mut self) {
+        self.features.recreated_tables = self.rng.chance(300);
+        self.world.weather.happened("a recreated table");
+        let table = self.references.recreate(true, &mut self.rng);
+        self.world.trace.note(format_args!("{table} is made again"));
     }
 }

@@ -14,10 +14,10 @@ use crate::rng::Rng;
 pub const DISHES: [&str; 6] = ["burger", "pizza", "salad", "ice/cream", "pasta", "donut"];
 pub const BUYERS: [&str; 4] = ["ann", "bob", "cy", "zoe"];
 const LEVELS: [&str; 5] = ["low", "medium", "high", "very high", "a=b/c"];
-/// So many shards a change stream has.
+/// So many shards a change stream has. Those of a recreated table's stream are numbered on.
 pub const STREAM_SHARDS: usize = 2;
-/// The label of the tables' streams.
-const LABEL: &str = "2026-01-01T00:00:00.000";
+/// For so long a change stream keeps its records, in milliseconds.
+const RETENTION: i64 = 24 * 3_600_000;
 /// What the tables' streams may carry.
 const VIEWS: [&str; 2] = ["NEW_AND_OLD_IMAGES", "KEYS_ONLY"];
 
@@ -25,6 +25,7 @@ const VIEWS: [&str; 2] = ["NEW_AND_OLD_IMAGES", "KEYS_ONLY"];
 #[derive(Clone, Debug)]
 pub struct Change {
     pub sequence: String,
+    pub at: i64,
     pub event: Value,
 }
 
@@ -35,7 +36,10 @@ pub struct References {
     clock: MemoryClock,
     /// By table and shard; an item stays in one shard.
     pub streams: BTreeMap<(&'static str, usize), Vec<Change>>,
-    sequence: u64,
+    /// So many of a shard's records have left it.
+    pub trimmed: BTreeMap<(&'static str, usize), usize>,
+    /// How often each table was made, and the last sequence number of its stream.
+    made: BTreeMap<&'static str, (usize, u64)>,
     /// Of each table's stream.
     pub views: BTreeMap<&'static str, &'static str>,
 }
@@ -43,16 +47,18 @@ pub struct References {
 impl References {
     /// Tables with some rows that no stream tells of.
     pub fn new(tables: &MemoryTables, clock: &MemoryClock, rng: &mut Rng) -> Self {
-        tables.create(PRIORITIES, &["item", "price"]);
-        tables.create(CUSTOMERS, &["customer"]);
-        let mut streams = BTreeMap::new();
-        for shard in 0..STREAM_SHARDS {
-            streams.insert((PRIORITIES, shard), Vec::new());
-            streams.insert((CUSTOMERS, shard), Vec::new());
-        }
-        // Numbers that gain a digit on the way.
         let views = [PRIORITIES, CUSTOMERS].map(|table| (table, *rng.pick(&VIEWS))).into();
-        let mut references = Self { tables: tables.clone(), clock: clock.clone(), streams, sequence: 99_990, views };
+        let mut references = Self {
+            tables: tables.clone(),
+            clock: clock.clone(),
+            streams: BTreeMap::new(),
+            trimmed: BTreeMap::new(),
+            made: BTreeMap::new(),
+            views,
+        };
+        // Numbers that gain a digit on the way.
+        references.make(PRIORITIES, 99_990);
+        references.make(CUSTOMERS, 99_990);
         for _ in 0..rng.below(12) {
             let (table, key, row) = references.draw(rng);
             references.write(table, &key, row.as_ref());
@@ -60,38 +66,73 @@ impl References {
         references
     }
 
+    /// An empty table, with a stream of its own.
+    fn make(&mut self, table: &'static str, sequence: u64) {
+        self.tables.create(table, if table == PRIORITIES { &["item", "price"] } else { &["customer"] });
+        let made = self.made.entry(table).or_default();
+        *made = (made.0 + 1, sequence);
+        for shard in (made.0 - 1) * STREAM_SHARDS..made.0 * STREAM_SHARDS {
+            self.streams.insert((table, shard), Vec::new());
+        }
+    }
+
+    /// A table is deleted and made again: its stream has a later label and smaller numbers. Whoever did it puts every row
+    /// that there may ever have been, or deletes it, if `whole`.
+    pub fn recreate(&mut self, whole: bool, rng: &mut Rng) -> &'static str {
+        let table = *rng.pick(&[PRIORITIES, CUSTOMERS]);
+        self.make(table, rng.between(1, 500) as u64);
+        for key in if whole { keys(table) } else { Vec::new() } {
+            let row = row(table, &key, rng);
+            self.apply(table, &key, Some(&row), rng);
+            if rng.chance(350) {
+                self.apply(table, &key, None, rng);
+            }
+        }
+        table
+    }
+
     /// One change, or two of one table at once.
     pub fn change(&mut self, rng: &mut Rng) -> String {
         let mut told = String::new();
         for _ in 0..rng.between(1, 2) {
             let (table, key, row) = self.draw(rng);
-            self.write(table, &key, row.as_ref());
-            self.sequence += rng.between(1, 3) as u64;
-            let sequence = self.sequence.to_string();
-            let millis = self.clock.now().millis();
-            let ttl = row.is_none() && rng.chance(500);
-            let stream = (table, LABEL, self.views[table]);
-            let event = events::change(stream, &sequence, &key, row.as_ref(), millis, ttl);
-            let text = key[if table == PRIORITIES { "item" } else { "customer" }].to_string();
-            let shard = text.bytes().map(usize::from).sum::<usize>() % STREAM_SHARDS;
-            told.push_str(&format!(" {table}/{shard} {sequence} {key} → {}", row.unwrap_or_default()));
-            self.streams.entry((table, shard)).or_default().push(Change { sequence, event });
+            told.push_str(&self.apply(table, &key, row.as_ref(), rng));
         }
         told
     }
 
-    fn draw(&mut self, rng: &mut Rng) -> (&'static str, Value, Option<Value>) {
-        let delete = rng.chance(350);
-        if rng.chance(650) {
-            let (item, price) = (*rng.pick(&DISHES[..5]), rng.between(1, 2));
-            let key = json!({ "item": item, "price": price });
-            let row = json!({ "item": item, "price": price, "priority": rng.pick(&LEVELS), "unused": rng.below(9) });
-            (PRIORITIES, key, (!delete).then_some(row))
-        } else {
-            let customer = *rng.pick(&BUYERS[..3]);
-            let row = json!({ "customer": customer, "tier": rng.pick(&LEVELS) });
-            (CUSTOMERS, json!({ "customer": customer }), (!delete).then_some(row))
+    fn apply(&mut self, table: &'static str, key: &Value, row: Option<&Value>, rng: &mut Rng) -> String {
+        self.write(table, key, row);
+        let (made, sequence) = self.made.get_mut(table).expect("it was made");
+        *sequence += rng.between(1, 3) as u64;
+        let sequence = sequence.to_string();
+        let at = self.clock.now().millis();
+        let ttl = row.is_none() && rng.chance(500);
+        let label = format!("2026-{made:02}-01T00:00:00.000");
+        let event = events::change((table, &label, self.views[table]), &sequence, key, row, at, ttl);
+        let text = key[if table == PRIORITIES { "item" } else { "customer" }].to_string();
+        let shard = (*made - 1) * STREAM_SHARDS + text.bytes().map(usize::from).sum::<usize>() % STREAM_SHARDS;
+        let told = format!(" {table}/{shard} {sequence} {key} → {}", row.unwrap_or(&Value::Null));
+        self.streams.entry((table, shard)).or_default().push(Change { sequence, at, event });
+        told
+    }
+
+    /// What was written a day ago leaves the streams; of each no more than `most` says.
+    pub fn trim(&mut self, mut most: impl FnMut(&'static str, usize) -> usize) {
+        let before = self.clock.now().millis() - RETENTION;
+        for ((table, shard), changes) in &self.streams {
+            let old = changes.partition_point(|change| change.at < before).min(most(table, *shard));
+            let trimmed = self.trimmed.entry((table, *shard)).or_default();
+            *trimmed = old.max(*trimmed);
         }
+    }
+
+    fn draw(&self, rng: &mut Rng) -> (&'static str, Value, Option<Value>) {
+        let delete = rng.chance(350);
+        let table = if rng.chance(650) { PRIORITIES } else { CUSTOMERS };
+        let key = rng.pick(&keys(table)).clone();
+        let row = row(table, &key, rng);
+        (table, key, (!delete).then_some(row))
     }
 
     fn write(&self, table: &str, key: &Value, row: Option<&Value>) {
@@ -111,6 +152,26 @@ impl References {
             })
             .collect()
     }
+}
+
+/// Every key that a table may have.
+fn keys(table: &str) -> Vec<Value> {
+    if table == CUSTOMERS {
+        return BUYERS[..3].iter().map(|customer| json!({ "customer": customer })).collect();
+    }
+    let items = DISHES[..5].iter();
+    items.flat_map(|item| (1..=2).map(move |price| json!({ "item": item, "price": price }))).collect()
+}
+
+fn row(table: &str, key: &Value, rng: &mut Rng) -> Value {
+    let mut row = key.clone();
+    if table == PRIORITIES {
+        row["priority"] = json!(rng.pick(&LEVELS));
+        row["unused"] = json!(rng.below(9));
+    } else {
+        row["tier"] = json!(rng.pick(&LEVELS));
+    }
+    row
 }
 
 /// A row's or key's primary key as text, in an order that is also that of join results.

@@ -29,8 +29,10 @@ pub enum Fault {
     /// It takes effect and is answered.
     #[default]
     None,
-    /// It fails, and nothing happened.
+    /// It fails (500), and nothing happened.
     Fail,
+    /// It is forbidden (403), and nothing happened: never the same as "there is none".
+    Forbidden,
     /// It fails, but took effect.
     LostAnswer,
     /// It fails; a write takes effect (its precondition being judged) only after so many further calls to the store,
@@ -57,6 +59,9 @@ pub enum Fault {
 pub trait Faults: Send + Sync {
     /// What becomes of this call.
     fn next(&self, call: &Call<'_>) -> Fault;
+
+    /// A conditional write was refused (412).
+    fn refused(&self, _: &Call<'_>) {}
 }
 
 impl<F: Fn(&Call<'_>) -> Fault + Send + Sync> Faults for F {
@@ -95,6 +100,10 @@ impl Faults for Script {
 impl<T: Faults + ?Sized> Faults for Arc<T> {
     fn next(&self, call: &Call<'_>) -> Fault {
         (**self).next(call)
+    }
+
+    fn refused(&self, call: &Call<'_>) {
+        (**self).refused(call);
     }
 }
 
@@ -156,6 +165,8 @@ impl Default for Gate {
 pub(super) enum Injected {
     #[error("injected fault: the call had no effect")]
     Failed,
+    #[error("injected fault: 403 AccessDenied")]
+    Forbidden,
     #[error("injected fault: the answer was lost")]
     Lost,
     #[error("injected fault: slow down")]
@@ -201,6 +212,7 @@ impl Gate {
         *lock(&self.calls).entry(call.operation).or_default() += 1;
         match self.faults.next(&call) {
             Fault::Fail => Err(Injected::Failed),
+            Fault::Forbidden => Err(Injected::Forbidden),
             Fault::Throttle if call.operation != "PutRecords" => Err(Injected::Throttled),
             Fault::LateWrite(_) if call.operation != "PUT" => Err(Injected::Failed),
             Fault::Hang => pending().await,
@@ -210,6 +222,11 @@ impl Gate {
             }
             fault => Ok(fault),
         }
+    }
+
+    /// A conditional write was refused.
+    pub(super) fn refused(&self, call: &Call<'_>) {
+        self.faults.refused(call);
     }
 
     /// After a call took effect: gives way and says whether its answer arrives.

@@ -172,6 +172,22 @@ impl MemoryStore {
         drop(lock(&self.stores.buckets).write(format!("{}{key}", self.root), bytes.into(), &Condition::None, now));
     }
 
+    /// Replaces an object's bytes where they lie, as rot does: its modification time stays. Whether there was one.
+    pub fn alter(&self, key: &str, bytes: impl Into<Bytes>) -> bool {
+        let mut buckets = lock(&self.stores.buckets);
+        let path = format!("{}{key}", self.root);
+        let Some(modified) = buckets.objects.get(&path).map(|object| object.modified) else { return false };
+        // Without a precondition it is always written.
+        drop(buckets.write(path, bytes.into(), &Condition::None, modified));
+        true
+    }
+
+    /// What is there, without a call being counted or failing.
+    #[must_use]
+    pub fn peek(&self, key: &str) -> Option<Object> {
+        lock(&self.stores.buckets).objects.get(&format!("{}{key}", self.root)).cloned()
+    }
+
     /// Takes an object away, as an expiry rule or a person does; whether there was one.
     pub fn remove(&self, key: &str) -> bool {
         let path = format!("{}{key}", self.root);
@@ -236,15 +252,19 @@ impl ObjectStore for MemoryStore {
     async fn put(&self, key: &str, bytes: Bytes, precondition: Precondition<'_>) -> Result<PutOutcome, StoreError> {
         let now = self.stores.clock.now();
         let condition = Condition::from(precondition);
-        self.call("PUT", key, |buckets, path, fault| match fault {
+        let outcome = self.call("PUT", key, |buckets, path, fault| match fault {
             Fault::Busy if !matches!(condition, Condition::None) => PutOutcome::Busy,
             Fault::LateWrite(calls) => {
                 buckets.late.push(LateWrite { calls: *calls, path: path.to_owned(), bytes, condition });
                 PutOutcome::Busy
             }
             _ => buckets.write(path.to_owned(), bytes, &condition, now),
-        })
-        .await
+        });
+        let outcome = outcome.await?;
+        if outcome == PutOutcome::PreconditionFailed {
+            self.stores.gate.refused(&Call { operation: "PUT", key, entries: 1 });
+        }
+        Ok(outcome)
     }
 
     async fn list(&self, prefix: &str, start_after: Option<&str>) -> Result<Vec<Listed>, StoreError> {
@@ -310,6 +330,17 @@ mod tests {
         let object = store.get("k").await.unwrap().unwrap();
         assert_eq!((&object.bytes[..], object.etag, object.modified.millis()), (&b"2"[..], second, 12_000));
         assert!(store.get("x").await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn rot_leaves_the_modification_time() {
+        let (store, ..) = store("s3://b/p");
+        assert!(!store.alter("k", "x"));
+        put(&store, "k", "1", Precondition::None).await;
+        store.stores.clock.set(Timestamp::from_millis(99_000));
+        assert!(store.alter("k", "x"));
+        let object = store.peek("k").unwrap();
+        assert_eq!((&object.bytes[..], object.modified.millis()), (&b"x"[..], 12_000));
     }
 
     #[tokio::test]

@@ -134,6 +134,17 @@ impl MemoryStream {
         found.map(|shard| to_records(&shard.records).unwrap_or_default()).unwrap_or_default()
     }
 
+    /// What a shard took after its first so many records, as far as it still holds it, and how many have left it.
+    #[must_use]
+    pub fn records_after(&self, shard: &str, taken: usize) -> (Records, usize) {
+        let state = lock(&self.state);
+        let Some(found) = state.shards.iter().find(|candidate| candidate.id() == shard) else {
+            return (Records::default(), 0);
+        };
+        let rest = found.records.get(taken.saturating_sub(found.trimmed)..).unwrap_or_default();
+        (to_records(rest).unwrap_or_default(), found.trimmed)
+    }
+
     fn error(&self, operation: &'static str, source: BoxError) -> StreamError {
         StreamError { operation, stream: self.name.to_string(), source }
     }
