@@ -242,7 +242,7 @@ impl State {
             return Fault::None;
         }
         match (call.operation, rng.below(6)) {
-            ("PutRecords", 0..=2) => Fault::Refuse((0..call.entries).filter(|_| rng.chance(500)).collect()),
+            ("PutRecords", 0..=1) => Fault::Refuse((0..call.entries).filter(|_| rng.chance(500)).collect()),
             ("PUT", 0) => Fault::LateWrite(rng.below(60)),
             ("PUT", 1) => Fault::Busy,
             (_, 2) => Fault::LostAnswer,

@@ -83,6 +83,7 @@ impl Run {
                 self.deliver_notice();
             }
             if self.tasks.is_empty() {
+                self.give_up_lost_ranges();
                 let head = self.history.head();
                 if announced == Some(head) {
                     return Ok(());

@@ -250,7 +250,6 @@ impl ObjectStore for MemoryStore {
     }
 
     async fn put(&self, key: &str, bytes: Bytes, precondition: Precondition<'_>) -> Result<PutOutcome, StoreError> {
-        let now = self.stores.clock.now();
         let condition = Condition::from(precondition);
         let outcome = self.call("PUT", key, |buckets, path, fault| match fault {
             Fault::Busy if !matches!(condition, Condition::None) => PutOutcome::Busy,
@@ -258,7 +257,7 @@ impl ObjectStore for MemoryStore {
                 buckets.late.push(LateWrite { calls: *calls, path: path.to_owned(), bytes, condition });
                 PutOutcome::Busy
             }
-            _ => buckets.write(path.to_owned(), bytes, &condition, now),
+            _ => buckets.write(path.to_owned(), bytes, &condition, self.stores.clock.now()),
         });
         let outcome = outcome.await?;
         if outcome == PutOutcome::PreconditionFailed {
