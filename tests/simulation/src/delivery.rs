@@ -116,7 +116,7 @@ impl Run {
 
     /// A batch that came before, or a part of it.
     pub fn deliver_again(&mut self) {
-        let all = self.mappings.0.iter().map(|(_, place)| place.delivered.len()).sum();
+        let all = self.mappings.0.values().map(|place| place.delivered.len()).sum();
         if all == 0 {
             return;
         }

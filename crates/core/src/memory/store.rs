@@ -335,7 +335,7 @@ mod tests {
     async fn rot_leaves_the_modification_time() {
         let (store, ..) = store("s3://b/p");
         assert!(!store.alter("k", "x"));
-        put(&store, "k", "1", Precondition::None).await;
+        store.insert("k", "1");
         store.stores.clock.set(Timestamp::from_millis(99_000));
         assert!(store.alter("k", "x"));
         let object = store.peek("k").unwrap();
