@@ -10,6 +10,7 @@ mod faults;
 mod flags;
 mod generate;
 mod join;
+mod keeper;
 mod kill;
 mod log;
 mod objects;
@@ -58,6 +59,7 @@ fn main() {
         reshard::trials(&servers),
         reconcile::trials(&servers),
         rebase::trials(&servers),
+        keeper::trials(&servers),
         start::trials(&servers),
     ];
     let conclusion = libtest_mimic::run(&arguments, trials.into_iter().flatten().collect());

@@ -64,6 +64,11 @@ impl Servers {
         }
     }
 
+    /// versitygw, where it is there.
+    pub(crate) fn gateway(&self) -> Option<&S3Gateway> {
+        self.gateway.get_or_init(S3Gateway::start).as_ref().ok()
+    }
+
     pub(crate) fn kinesis(&self) -> String {
         self.kinesis.get_or_init(|| Kinesis::start(false)).url()
     }
