@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
+use super::floor::is_fresh;
 use super::head::PROBES;
 use super::{AppendError, Appended, ChangeLog, Existing};
 use crate::change::{Change, ChangeFile, Origin, Version, change_key};
@@ -37,7 +38,7 @@ impl ChangeLog {
             }
             overtaken = appended.version;
             let mut memory = self.memory();
-            memory.newest.take_if(|newest| newest.version <= floor);
+            memory.newest.take_if(|(newest, _)| newest.version <= floor);
         }
         Err(AppendError::Overtaken { version: overtaken })
     }
@@ -92,7 +93,8 @@ impl ChangeLog {
     /// A version that exists (or everything up to it may have expired), to go on from, with its file if at hand.
     async fn start(&self) -> Result<(Version, Option<Existing>), AppendError> {
         let newest = self.memory().newest.clone();
-        if let Some(existing) = newest {
+        // An old memory may lie below the floor: what is put there meets no other file, and a reader may find it.
+        if let Some((existing, _)) = newest.filter(|(_, seen)| is_fresh(self.clock.now(), *seen)) {
             return Ok((existing.version, Some(existing)));
         }
         let floor = self.floor().await?.version;

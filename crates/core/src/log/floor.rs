@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::{ChangeLog, FloorError};
 use crate::change::Version;
 use crate::ports::{ETag, Precondition, PutOutcome};
+use crate::time::Timestamp;
 
 /// Its key below the state's location.
 pub const FLOOR_KEY: &str = "floor.json";
@@ -98,6 +99,12 @@ impl Floor {
     }
 }
 
+/// Whether what was seen then may be believed still.
+pub(super) fn is_fresh(now: Timestamp, seen: Timestamp) -> bool {
+    let fresh = i64::try_from(FRESH.as_millis()).unwrap_or(0);
+    (0..fresh).contains(&now.millis().saturating_sub(seen.millis()))
+}
+
 impl ChangeLog {
     /// The floor now; 0 where nothing has ever expired.
     ///
@@ -148,11 +155,7 @@ impl ChangeLog {
         let now = self.clock.now();
         let known = self.memory().floor;
         match known {
-            Some((floor, asked))
-                if (0..i64::try_from(FRESH.as_millis()).unwrap_or(0)).contains(&(now.millis() - asked.millis())) =>
-            {
-                Ok(floor)
-            }
+            Some((floor, asked)) if is_fresh(now, asked) => Ok(floor),
             _ => Ok(self.floor().await?.version),
         }
     }

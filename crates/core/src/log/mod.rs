@@ -27,7 +27,6 @@ use crate::time::Timestamp;
 
 pub use error::{AppendError, FloorError, ReadError};
 pub use floor::{FLOOR_KEY, FRESH, Floor, HeldFloor};
-pub use read::Probe;
 
 /// The log below one state location. Clones share what they remember of it, which is only ever a hint.
 #[derive(Clone, Debug)]
@@ -39,8 +38,8 @@ pub struct ChangeLog {
 
 #[derive(Debug, Default)]
 struct Memory {
-    /// The newest change file that was seen or written by this process.
-    newest: Option<Existing>,
+    /// The newest change file that was seen or written by this process, and when.
+    newest: Option<(Existing, Timestamp)>,
     /// The highest floor that was read, and when.
     floor: Option<(Version, Timestamp)>,
 }
@@ -96,9 +95,10 @@ impl ChangeLog {
     }
 
     fn remember(&self, existing: &Existing) {
+        let now = self.clock.now();
         let mut memory = self.memory();
-        if memory.newest.as_ref().is_none_or(|newest| newest.version < existing.version) {
-            memory.newest = Some(existing.clone());
+        if memory.newest.as_ref().is_none_or(|(newest, _)| newest.version <= existing.version) {
+            memory.newest = Some((existing.clone(), now));
         }
     }
 

@@ -9,20 +9,9 @@ use crate::change::{ChangeFile, DecodeError, Version, change_key};
 /// So many GETs of a range are under way at a time.
 const CONCURRENCY: usize = 16;
 
-/// What there is under the number after the one that a reader has.
-#[derive(Clone, Debug)]
-pub enum Probe {
-    /// The change file, with its bytes for comparing digests.
-    Next(ChangeFile, Bytes),
-    /// None yet.
-    UpToDate,
-    /// It may have expired: go on from a snapshot file. With the floor.
-    Expired(Version),
-}
-
 impl ChangeLog {
     /// A change file with its bytes; `None` if the store says clearly that there is none, which is no proof that
-    /// there was none: see [`probe`](Self::probe).
+    /// there was none: it may have expired.
     ///
     /// # Errors
     /// [`ReadError::Store`] for anything but a clean answer; [`ReadError::Poison`] or [`ReadError::Newer`] where the
@@ -37,24 +26,10 @@ impl ChangeLog {
         }
     }
 
-    /// The change file after the version that a reader has; believes that there is none only above a floor that was
-    /// read within the last hour.
-    ///
-    /// # Errors
-    /// As [`read`](Self::read), and [`ReadError::Floor`].
-    pub async fn probe(&self, after: Version) -> Result<Probe, ReadError> {
-        let version = after.saturating_add(1);
-        let floor = self.recent_floor().await?;
-        if version <= floor {
-            return Ok(Probe::Expired(floor));
-        }
-        Ok(self.read(version).await?.map_or(Probe::UpToDate, |(file, bytes)| Probe::Next(file, bytes)))
-    }
-
     /// Every change file after one version, up to and including another that is known to exist, oldest first.
     ///
     /// # Errors
-    /// As [`probe`](Self::probe), for the first version that cannot be had; [`ReadError::Gap`] where it is missing
+    /// As [`read`](Self::read), for the first version that cannot be had; [`ReadError::Gap`] where it is missing
     /// and [`ReadError::Expired`] where it may have expired.
     pub async fn read_range(&self, after: Version, through: Version) -> Result<Vec<(ChangeFile, Bytes)>, ReadError> {
         let first = after.saturating_add(1);

@@ -275,14 +275,12 @@ async fn a_missing_file_is_believed_only_above_a_recent_floor() {
     let process = world.process();
     assert_eq!(process.version("a").await, 1);
     let reader = world.process();
-    assert!(matches!(reader.log.probe(0).await, Ok(Probe::Next(file, _)) if file.version == 1));
-    assert!(matches!(reader.log.probe(1).await, Ok(Probe::UpToDate)));
+    assert_eq!(reader.log.head(0).await.unwrap(), 1);
     world.set_floor(9);
-    assert!(matches!(reader.log.probe(1).await, Ok(Probe::UpToDate)));
-    world.clock.advance(std::time::Duration::from_secs(3600));
+    assert_eq!(reader.log.head(0).await.unwrap(), 1);
+    world.clock.advance(Duration::from_secs(3600));
     reader.script.add("GET", [Fault::Fail]);
-    assert!(reader.log.probe(1).await.unwrap_err().is_transient());
-    assert!(matches!(reader.log.probe(1).await, Ok(Probe::Expired(9))));
+    assert!(reader.log.head(1).await.unwrap_err().is_transient());
     assert!(matches!(reader.log.read_range(0, 3).await, Err(ReadError::Expired { version: 1, floor: 9 })));
     assert_eq!(reader.log.head(0).await.unwrap(), 9);
 }
@@ -386,4 +384,20 @@ async fn the_newest_by_a_time_is_found_in_few_calls_however_long_the_log() {
             assert_eq!(reader.log.newest_by(after, time).await.unwrap(), searched, "short pages");
         }
     }
+}
+
+#[tokio::test]
+async fn a_writer_s_old_memory_is_not_believed() {
+    let world = World::new();
+    let stale = world.process();
+    assert_eq!(stale.version("a").await, 1);
+    let other = world.process();
+    for n in 2..=5 {
+        other.version(&format!("{n}")).await;
+    }
+    world.set_floor(4);
+    (1..=4).for_each(|n| assert!(world.store.remove(&change_key(n))));
+    world.clock.advance(FRESH);
+    assert_eq!(stale.version("b").await, 6);
+    assert!(!world.store.objects().contains_key(&change_key(2)), "nothing is put below the floor");
 }

@@ -31,8 +31,8 @@ pub(super) async fn make(
     let known = fold_without(keeper.fold_sources(), name.version, unreadable).await?;
     let mut writer = SnapshotWriter::new(name)?;
     for section in known.tables() {
-        if section.base().is_some() {
-            scanned(keeper, name.version, section, &mut writer).await?;
+        if let Some(base) = section.base() {
+            scanned(keeper, name.version, base, section, &mut writer).await?;
         } else {
             // Nobody has looked at it yet. What the log names of it is all that its first look needs.
             copied(section, &mut writer).await?;
@@ -43,7 +43,8 @@ pub(super) async fn make(
     }
     for reference in known.object_references() {
         let before = known.objects(reference).unwrap_or_default();
-        let base = BaseInfo { version: name.version, scan_started: keeper.deps.clock.now() };
+        let Some(base) = known.base_of(reference) else { continue };
+        let base = BaseInfo { scan_started: keeper.deps.clock.now(), ..base };
         let now = objects_now(keeper.sources(), &Source::Object(reference.into())).await?;
         writer.objects(reference, base, lines(reference, before, now));
     }
@@ -64,11 +65,13 @@ async fn copied(section: TableSection<'_>, writer: &mut SnapshotWriter) -> Resul
 async fn scanned(
     keeper: &LogKeeper,
     version: Version,
+    base: BaseInfo,
     section: TableSection<'_>,
     writer: &mut SnapshotWriter,
 ) -> Result<(), RebaseError> {
     let table = section.reference();
-    let base = BaseInfo { version, scan_started: keeper.deps.clock.now() };
+    // There is nothing below the base still, and no more than that: shards behind the file are none of its business.
+    let base = BaseInfo { scan_started: keeper.deps.clock.now(), ..base };
     let rows = rows(keeper, table).await?;
     writer.table(table, Some(base))?;
     let mut found = rows.iter().peekable();
