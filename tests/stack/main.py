@@ -267,6 +267,12 @@ def keep(stack):
     done("reconcile")
     assert len(stack.objects(bucket, "changes/")) == head, "nothing was amiss"
     done("scheduled")
+    # As if days had gone by.
+    floor = json.dumps({"freshjoin": "floor/1", "version": 1}).encode()
+    stack.aws["s3"].put_object(Bucket=bucket, Key="floor.json", Body=floor)
+    done("scheduled")
+    tags = [stack.aws["s3"].get_object_tagging(Bucket=bucket, Key=f"changes/{n:020}.json")["TagSet"] for n in (1, 2)]
+    assert tags == [[{"Key": "freshjoin", "Value": "expired"}], []], tags
     failed, text = run({"task": "reconsile"})
     assert failed and "reconcile" in text, text
 
