@@ -253,3 +253,19 @@ fn chunks(changes: Vec<Change>) -> Vec<Vec<Change>> {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_may_go_and_more_only_by_force() {
+        let guard = |rows, force| Guard { rows, deleted: 0, force };
+        assert!(guard(10, false).allow("T", 5).is_ok() && guard(0, false).allow("T", 0).is_ok());
+        assert!(guard(10, true).allow("T", 10).is_ok());
+        let refused = guard(11, false).allow("T", 6).unwrap_err();
+        assert!(matches!(refused, ReconcileError::Guard { deletes: 6, rows: 11, .. }));
+        let mut twice = guard(10, false);
+        assert!(twice.allow("T", 3).is_ok() && twice.allow("T", 3).is_err(), "all rounds count");
+    }
+}

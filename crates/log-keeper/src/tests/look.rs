@@ -57,9 +57,13 @@ impl World {
     }
 
     pub(super) async fn fold(&self) -> SnapshotFile {
+        self.fold_to(self.head().await).await
+    }
+
+    pub(super) async fn fold_to(&self, version: Version) -> SnapshotFile {
         let log = self.log();
         let sources = FoldSources { state: &self.state, log: &log, limit: 1 << 20 };
-        fold(sources, self.head().await).await.unwrap()
+        fold(sources, version).await.unwrap()
     }
 
     /// The table as the log has it, key to row.
@@ -93,4 +97,15 @@ pub(super) fn rows(file: &SnapshotFile) -> BTreeMap<String, String> {
         }
     }
     rows
+}
+
+/// Runs what needs nothing but to be polled, in the middle of another's call.
+pub(super) fn at_once<T>(work: impl Future<Output = T>) -> T {
+    let mut work = std::pin::pin!(tokio::task::unconstrained(work));
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    loop {
+        if let std::task::Poll::Ready(done) = work.as_mut().poll(&mut context) {
+            return done;
+        }
+    }
 }

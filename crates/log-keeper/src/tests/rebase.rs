@@ -7,7 +7,7 @@ use freshjoin_core::change::{ChangeFile, Version, change_key};
 use freshjoin_core::memory::{Call, Fault, Script};
 use freshjoin_core::snapshot::{LATEST_KEY, SnapshotFile, SnapshotName, list};
 
-use super::look::{row, rows};
+use super::look::{at_once, row, rows};
 use super::{DEFINITION, World};
 use crate::{Rebased, Summary};
 
@@ -234,4 +234,25 @@ async fn a_crash_or_fault_at_any_call_is_made_up_for_and_two_rebases_make_one_ra
             world.assert_settled(&case).await;
         }
     }
+}
+
+#[tokio::test]
+async fn two_rebases_at_once_make_one_range_and_the_first_file_counts() {
+    let world = Arc::new(world().await);
+    let (inner, count) = (Arc::clone(&world), AtomicUsize::new(0));
+    let keeper = world.keeper_with(Arc::new(move |call: &Call<'_>| {
+        if call.operation == "PUT" && call.key.ends_with(".fjs") && count.fetch_add(1, Ordering::Relaxed) == 0 {
+            // The log goes on, and the table; then another rebase is faster.
+            inner.put("i2", "later");
+            at_once(inner.captured("l", "60", "i2", Some("later")));
+            inner.put("i9", "newest");
+            at_once(inner.keeper().run(REBASE)).unwrap();
+        }
+        Fault::None
+    }));
+    keeper.run(REBASE).await.unwrap();
+    let names: Vec<_> = list(&world.state).await.unwrap().into_iter().map(|listed| listed.name).collect();
+    assert_eq!(names, [SnapshotName::rebase(3, 3)]);
+    let file = world.rebase_file(3, 3).await;
+    assert_eq!(rows(&file)[r#"{"item":"i9"}"#], row("i9", "newest"), "somebody may have read it");
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use freshjoin_core::change::{Change, RowChange, Version};
 use freshjoin_core::memory::{Call, Fault, Script};
 
-use super::look::row;
+use super::look::{at_once, row, rows};
 use super::{DEFINITION, World};
 use crate::{KeeperError, Reconciled};
 
@@ -61,17 +61,6 @@ fn disturbed(
         }
         Fault::None
     }))
-}
-
-/// Runs what needs nothing but to be polled, in the middle of another's call.
-fn at_once<T>(work: impl Future<Output = T>) -> T {
-    let mut work = std::pin::pin!(tokio::task::unconstrained(work));
-    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    loop {
-        if let std::task::Poll::Ready(done) = work.as_mut().poll(&mut context) {
-            return done;
-        }
-    }
 }
 
 #[tokio::test]
@@ -133,7 +122,11 @@ async fn what_really_happened_meanwhile_is_never_undone() {
                 assert!(done.settled, "{case}");
                 world.assert_settled(&case).await;
                 let newest = if twice { "newest" } else { "unheard" };
-                assert_eq!(world.by_the_log().await[r#"{"item":"i0"}"#], row("i0", newest), "{case}");
+                // At no version in between either.
+                for version in if twice { 5 } else { 4 }..=world.head().await {
+                    let rows = rows(&world.fold_to(version).await);
+                    assert_eq!(rows[r#"{"item":"i0"}"#], row("i0", newest), "{case} at {version}");
+                }
                 // What comes later still wins.
                 world.put("i0", "later");
                 world.captured("l", "13", "i0", Some("later")).await;
@@ -360,4 +353,34 @@ async fn notices_of_objects_that_never_came_are_made_up_for() {
     let error = run(RECONCILE).await.unwrap_err().to_string();
     assert!(error.contains("3 of the 4"), "{error}");
     assert_eq!(counts(&run(FORCED).await.unwrap().reconcile[0]), (0, 3, 2, true));
+}
+
+#[tokio::test]
+async fn an_object_s_change_keeps_its_sequencer_and_a_last_one_that_is_gone_stays_until_it_is_back() {
+    let world = World::new();
+    let bucket = world.stores.store(&freshjoin_core::location::Location::new("s3://menu")).unwrap();
+    let definition = DEFINITION.replace("dynamodb = \"T\"", "s3 = \"s3://menu/m.jsonl\"");
+    let run = async |event: &str| world.keeper_of(&definition, Arc::new(Script::default())).run(event).await;
+    let change = |version: Version| match world.file(version).changes.remove(0) {
+        Change::Object(change) => change,
+        Change::Row(_) => panic!("an object"),
+    };
+    bucket.insert("m.jsonl", row("a", "1"));
+    run(r#"{"task":"bootstrap"}"#).await.unwrap();
+    bucket.insert("m.jsonl", row("a", "2"));
+    run(RECONCILE).await.unwrap();
+    assert_eq!(change(1).sequencer, "");
+    // A notice, as flag-injector captures it.
+    let noticed = freshjoin_core::change::ObjectChange { sequencer: "0A".into(), ..change(1) };
+    let origin = freshjoin_core::change::Origin { source: "s3".into(), label: String::new(), range: "0A".into() };
+    world.log().append(origin, vec![Change::Object(noticed)]).await.unwrap();
+    bucket.insert("m.jsonl", row("a", "3"));
+    run(RECONCILE).await.unwrap();
+    assert_eq!(change(3).sequencer, "0A");
+    assert!(bucket.remove("m.jsonl"));
+    assert_eq!(counts(&run(FORCED).await.unwrap().reconcile[0]), (0, 1, 2, true));
+    assert_eq!((change(4).sequencer.as_str(), change(4).op), ("0A", freshjoin_core::change::ObjectOp::Remove));
+    assert_eq!(counts(&run(RECONCILE).await.unwrap().reconcile[0]), (0, 0, 1, true), "gone still");
+    bucket.insert("m.jsonl", row("a", "3"));
+    assert_eq!(counts(&run(RECONCILE).await.unwrap().reconcile[0]), (1, 0, 2, true), "back as it was");
 }
