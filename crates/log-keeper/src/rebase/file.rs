@@ -35,7 +35,7 @@ pub(super) async fn make(
             scanned(keeper, name.version, base, section, &mut writer).await?;
         } else {
             // Nobody has looked at it yet. What the log names of it is all that its first look needs.
-            copied(section, &mut writer).await?;
+            copied(section, &mut writer)?;
         }
     }
     if !known.named_objects().is_empty() {
@@ -51,8 +51,9 @@ pub(super) async fn make(
     Ok(writer.finish()?.into())
 }
 
-async fn copied(section: TableSection<'_>, writer: &mut SnapshotWriter) -> Result<(), RebaseError> {
-    writer.table(section.reference(), None)?;
+/// A table's section as it is.
+pub(super) fn copied(section: TableSection<'_>, writer: &mut SnapshotWriter) -> Result<(), RebaseError> {
+    writer.table(section.reference(), section.base())?;
     let mut entries = section.entries()?;
     while let Some(entry) = entries.next_entry()? {
         writer.push(&entry)?;

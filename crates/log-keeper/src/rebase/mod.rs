@@ -10,6 +10,7 @@
 //! everything can be read, or an upgrade would read it, nothing is done. A missing file is first made an unreadable one,
 //! so that no writer can take its number any more.
 
+mod below;
 mod error;
 mod file;
 
@@ -66,11 +67,26 @@ pub(crate) async fn rebase(keeper: &LogKeeper) -> Result<Rebased, RebaseError> {
         let name = SnapshotName::rebase(from, version);
         let bytes = file::make(keeper, name, &unreadable).await?;
         write(keeper, name, bytes).await?;
+        latest(keeper, name).await?;
         tracing::warn!(from, version, ?unreadable, "rebased: rows of these versions come out as they are now");
-        let all = done.map(|done| (done.from, done.unreadable)).unwrap_or_else(|| (from, BTreeSet::new()));
-        done = Some(Rebased { from: all.0, version, unreadable: all.1.into_iter().chain(unreadable).collect() });
+        done = Some(Rebased { from, version, unreadable }.after(done));
+    }
+    while let Some(below) = below::stand_in(keeper, newest_usable(keeper).await?.unwrap_or(0)).await? {
+        done = Some(below.after(done));
     }
     done.ok_or(RebaseError::Nothing)
+}
+
+impl Rebased {
+    /// With what was done before.
+    fn after(self, before: Option<Self>) -> Self {
+        let Some(before) = before else { return self };
+        Self {
+            from: self.from.min(before.from),
+            version: self.version.max(before.version),
+            unreadable: self.unreadable.into_iter().chain(before.unreadable).collect(),
+        }
+    }
 }
 
 /// The first change file that cannot be read and that no snapshot file gets past, with the head.
@@ -122,18 +138,24 @@ async fn readable(keeper: &LogKeeper, version: Version) -> Result<bool, RebaseEr
 
 /// The version of the newest snapshot file that can be read.
 async fn newest_usable(keeper: &LogKeeper) -> Result<Option<Version>, RebaseError> {
-    let state = &*keeper.deps.state;
-    for listed in list(state).await?.into_iter().rev() {
-        match SnapshotFile::open(state, listed.name).await {
-            Ok(Some(file)) => return Ok(Some(file.version())),
-            Ok(None) => {}
-            Err(OpenError::Store(error)) => return Err(error.into()),
-            Err(error) => {
-                tracing::error!(snapshot = %listed.name, error = %Chain(&error), "a snapshot file cannot be read")
-            }
+    for listed in list(&*keeper.deps.state).await?.into_iter().rev() {
+        if let Some(file) = open(keeper, listed.name).await? {
+            return Ok(Some(file.version()));
         }
     }
     Ok(None)
+}
+
+/// A snapshot file, if it is there and can be read.
+async fn open(keeper: &LogKeeper, name: SnapshotName) -> Result<Option<SnapshotFile>, RebaseError> {
+    match SnapshotFile::open(&*keeper.deps.state, name).await {
+        Ok(file) => Ok(file),
+        Err(OpenError::Store(error)) => Err(error.into()),
+        Err(error) => {
+            tracing::error!(snapshot = %name, error = %Chain(&error), "a snapshot file cannot be read");
+            Ok(None)
+        }
+    }
 }
 
 /// The head that every rebase past this file goes to.
@@ -155,17 +177,19 @@ async fn claimed(keeper: &LogKeeper, from: Version, head: Version) -> Result<Ver
 }
 
 async fn write(keeper: &LogKeeper, name: SnapshotName, bytes: Bytes) -> Result<(), RebaseError> {
-    let state = &*keeper.deps.state;
     for _ in 0..ATTEMPTS {
-        match state.put(&name.key(), bytes.clone(), Precondition::Absent).await? {
+        match keeper.deps.state.put(&name.key(), bytes.clone(), Precondition::Absent).await? {
             // Another rebase past the same file may have been faster: the first counts.
-            PutOutcome::Written(_) | PutOutcome::PreconditionFailed => {
-                let latest = Bytes::from(serde_json::to_vec(&Latest::of(name))?);
-                let _hint = state.put(LATEST_KEY, latest, Precondition::None).await?;
-                return Ok(());
-            }
+            PutOutcome::Written(_) | PutOutcome::PreconditionFailed => return Ok(()),
             PutOutcome::Busy => {}
         }
     }
     Err(RebaseError::Busy { key: name.key() })
+}
+
+/// The hint for people and tools.
+async fn latest(keeper: &LogKeeper, name: SnapshotName) -> Result<(), RebaseError> {
+    let latest = Bytes::from(serde_json::to_vec(&Latest::of(name))?);
+    let _hint = keeper.deps.state.put(LATEST_KEY, latest, Precondition::None).await?;
+    Ok(())
 }

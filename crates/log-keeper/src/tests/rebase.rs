@@ -256,3 +256,30 @@ async fn two_rebases_at_once_make_one_range_and_the_first_file_counts() {
     let file = world.rebase_file(3, 3).await;
     assert_eq!(rows(&file)[r#"{"item":"i9"}"#], row("i9", "newest"), "somebody may have read it");
 }
+
+#[tokio::test]
+async fn below_the_newest_snapshot_file_the_next_one_stands_in_without_a_look_at_the_table() {
+    let world = world().await;
+    // The third can be read for now, and is folded; later it cannot.
+    assert!(world.state.remove(&change_key(3)));
+    for (number, priority) in [("11", "third"), ("12", "fourth"), ("13", "fifth")] {
+        world.captured("l", number, "i0", Some(priority)).await;
+    }
+    for version in [2, 4, 5] {
+        let file = world.fold_to(version).await;
+        world.state.insert(&SnapshotName::of(version).key(), file.bytes().clone());
+    }
+    world.poison(3);
+    let keeper = world.keeper();
+    let done = keeper.run(REBASE).await.unwrap().rebase.unwrap();
+    assert_eq!((range(&done), keeper.gate.count("Scan")), ((3, 4, vec![3]), 0));
+    let stands_in = world.rebase_file(3, 4).await;
+    assert_eq!(rows(&stands_in), rows(&world.fold_to(4).await));
+    assert_eq!(rows(&stands_in)[r#"{"item":"i0"}"#], row("i0", "fourth"));
+    assert_eq!(stands_in.base_of("T").unwrap().version, 0);
+    assert!(rebase(&world).await.unwrap_err().contains("can be read"), "it is got past");
+    // What the floor has passed is of no interest.
+    world.poison(2);
+    world.state.insert("floor.json", r#"{"freshjoin":"floor/1","version":2}"#);
+    assert!(rebase(&world).await.is_err());
+}
