@@ -12,6 +12,7 @@ use freshjoin_core::memory::{Gate, MemoryClock, MemoryStore, MemoryStores, Memor
 use freshjoin_core::record::Records;
 use freshjoin_core::reference::{Refreshed, base_key};
 use freshjoin_core::settings::{self, EnricherSettings};
+use freshjoin_core::snapshot::{FoldSources, fold};
 use freshjoin_enricher::Enricher;
 use tokio::runtime::Runtime;
 
@@ -78,6 +79,17 @@ impl World {
         let base = world.state().objects().remove(&key).unwrap();
         let world = Self { stores: MemoryStores::new(&world.clock), tally: Arc::default(), ..world };
         world.state().insert(&key, base);
+        world
+    }
+
+    /// The same with nothing in the state but the snapshot file of that base.
+    pub(crate) fn of_snapshot(rows: u64) -> Self {
+        let world = Self::of_products(rows);
+        let (state, log) = (world.state(), world.log());
+        let sources = FoldSources { state: &state, log: &log, limit: u64::MAX };
+        let file = world.runtime.block_on(fold(sources, 0)).unwrap();
+        let world = Self { stores: MemoryStores::new(&world.clock), ..world };
+        world.state().insert(&file.name().key(), file.bytes().clone());
         world
     }
 
