@@ -214,7 +214,7 @@ mod tests {
                 } else {
                     JoinKeys::One([join].into())
                 };
-                rows.begin(version, &Keys::new(&[primary], &joins, &mut room), row);
+                rows.begin(version, &Keys::new(&[primary], &joins, "", &mut room), row);
                 plain.push((join, primary, version, STILL_VALID));
                 if two {
                     plain.push((other, primary, version, STILL_VALID));

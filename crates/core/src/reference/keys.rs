@@ -1,20 +1,23 @@
 //! A row's keys in one shared allocation: what is known of its primary key, and what its row is found by, refer to the same.
+//! The number of the change that brought them is there too, as both change together.
 
 use std::sync::Arc;
 
 use super::row::JoinKeys;
 
-/// A primary key and the join keys of its row.
+/// A primary key, the join keys of its row, and the sequence number of its newest change.
 ///
-/// First the number of keys and where each ends, four bytes each; then the keys, the primary one first.
+/// First how many keys there are and where each ends, four bytes each; then the keys, the primary one first; then the
+/// number.
 #[derive(Clone, Debug)]
 pub(super) struct Keys(Arc<[u8]>);
 
 const WORD: usize = 4;
 
 impl Keys {
-    /// Of a primary key and its row's join keys. `room` is used for putting them together, again and again.
-    pub(super) fn new(primary: &[u8], joins: &JoinKeys, room: &mut Vec<u8>) -> Self {
+    /// Of a primary key, its row's join keys, and a number, which may be empty. `room` is used for putting them together,
+    /// again and again.
+    pub(super) fn new(primary: &[u8], joins: &JoinKeys, number: &str, room: &mut Vec<u8>) -> Self {
         room.clear();
         let count = 1 + joins.iter().count();
         let mut end = WORD * (1 + count);
@@ -30,6 +33,7 @@ impl Keys {
         for key in std::iter::once(primary).chain(joins.iter()) {
             room.extend_from_slice(key);
         }
+        room.extend_from_slice(number.as_bytes());
         Self(room.as_slice().into())
     }
 
@@ -46,6 +50,12 @@ impl Keys {
     /// How many join keys there are.
     pub(super) fn joins(&self) -> usize {
         self.word(0).saturating_sub(1)
+    }
+
+    /// The sequence number.
+    pub(super) fn number(&self) -> &str {
+        let number = self.0.get(self.word(self.word(0))..).unwrap_or_default();
+        std::str::from_utf8(number).unwrap_or_default()
     }
 
     fn key(&self, index: usize) -> &[u8] {
@@ -67,10 +77,10 @@ mod tests {
     fn every_key_comes_back() {
         let mut room = Vec::new();
         let several = JoinKeys::Several(vec![Box::from(&b"a"[..]), Box::default(), Box::from(&b"bc"[..])]);
-        let keys = Keys::new(b"primary", &several, &mut room);
-        assert_eq!((keys.primary(), keys.joins()), (&b"primary"[..], 3));
+        let keys = Keys::new(b"primary", &several, "123", &mut room);
+        assert_eq!((keys.primary(), keys.joins(), keys.number()), (&b"primary"[..], 3, "123"));
         assert_eq!([0, 1, 2].map(|index| keys.join(index)), [&b"a"[..], b"", b"bc"]);
-        let none = Keys::new(b"", &JoinKeys::None, &mut room);
-        assert_eq!((none.primary(), none.joins()), (&b""[..], 0));
+        let none = Keys::new(b"", &JoinKeys::None, "", &mut room);
+        assert_eq!((none.primary(), none.joins(), none.number()), (&b""[..], 0, ""));
     }
 }

@@ -17,14 +17,16 @@ pub(super) struct KnownKeys {
     known: Vec<Known>,
     /// There are few, one for each time that the table's stream was enabled.
     labels: HashSet<Arc<str>>,
+    /// The one that came last, as it nearly always comes again.
+    last: Option<Arc<str>>,
 }
 
 #[derive(Debug)]
 struct Known {
-    /// Without join keys where there is no row, or where it matches nothing.
+    /// Without join keys where there is no row, or where it matches nothing. With the number of the newest change.
     keys: Keys,
-    /// `None` while it is known from scans only.
-    newest: Option<(Arc<str>, Box<str>)>,
+    /// The newest change's; `None` while the key is known from scans only.
+    label: Option<Arc<str>>,
     changed: Version,
 }
 
@@ -40,22 +42,20 @@ impl KnownKeys {
     pub(super) fn get(&self, primary: &[u8]) -> Option<KnownChange<'_>> {
         let Self { table, hasher, known, .. } = self;
         let found = table.find(hasher.hash_one(primary), |number| primary_of(*number, known) == primary)?;
-        let Known { newest, changed, .. } = known.get(*found as usize)?;
-        let newest = newest.as_ref().map(|(label, number)| (&**label, &**number));
+        let Known { keys, label, changed } = known.get(*found as usize)?;
+        let newest = label.as_ref().map(|label| (&**label, keys.number()));
         Some(KnownChange { newest, changed: *changed })
     }
 
-    /// Sets what is known of a key; the keys that it had before.
-    pub(super) fn set(&mut self, keys: Keys, now: KnownChange<'_>) -> Option<Keys> {
-        let newest = now.newest.map(|(label, number)| {
-            let label = self.labels.get_or_insert_with(label, |label| label.into());
-            (Arc::clone(label), number.into())
-        });
+    /// Sets what is known of a key: the newest change's number is with the keys, its label here. The keys that it had
+    /// before.
+    pub(super) fn set(&mut self, keys: Keys, label: Option<&str>, changed: Version) -> Option<Keys> {
+        let label = label.map(|label| self.shared(label));
         let Self { table, hasher, known, .. } = self;
         let primary = keys.primary();
         let hash = hasher.hash_one(primary);
         let found = table.find(hash, |number| primary_of(*number, known) == primary).copied();
-        let now = Known { keys, newest, changed: now.changed };
+        let now = Known { keys, label, changed };
         if let Some(before) = found.and_then(|number| known.get_mut(number as usize)) {
             return Some(std::mem::replace(before, now).keys);
         }
@@ -64,6 +64,15 @@ impl KnownKeys {
         known.push(now);
         table.insert_unique(hash, number, |number| hasher.hash_one(primary_of(*number, known)));
         None
+    }
+
+    fn shared(&mut self, label: &str) -> Arc<str> {
+        if let Some(last) = self.last.as_ref().filter(|last| ***last == *label) {
+            return Arc::clone(last);
+        }
+        let shared = Arc::clone(self.labels.get_or_insert_with(label, |label| label.into()));
+        self.last = Some(Arc::clone(&shared));
+        shared
     }
 
     /// How many there are.
@@ -86,14 +95,17 @@ mod tests {
         let (mut known, mut room) = (KnownKeys::default(), Vec::new());
         for number in 0..100_u32 {
             let join = JoinKeys::One(number.to_be_bytes().into());
-            let keys = Keys::new(&number.to_le_bytes(), &join, &mut room);
-            assert!(known.set(keys, KnownChange::scanned(1)).is_none());
+            let keys = Keys::new(&number.to_le_bytes(), &join, "", &mut room);
+            assert!(known.set(keys, None, 1).is_none());
         }
         let seven = 7_u32.to_le_bytes();
         assert_eq!(known.get(&seven), Some(KnownChange::scanned(1)));
-        let now = KnownChange { newest: Some(("l", "12")), changed: 3 };
-        let before = known.set(Keys::new(&seven, &JoinKeys::None, &mut room), now).unwrap();
-        assert_eq!((before.joins(), before.join(0)), (1, &7_u32.to_be_bytes()[..]));
-        assert_eq!((known.get(&seven), known.len(), known.get(b"other")), (Some(now), 100, None));
+        for (label, number, changed) in [("l", "12", 3), ("m", "4", 5), ("l", "", 6)] {
+            let before =
+                known.set(Keys::new(&seven, &JoinKeys::None, number, &mut room), Some(label), changed).unwrap();
+            assert_eq!(before.joins(), usize::from(changed == 3));
+            assert_eq!(known.get(&seven), Some(KnownChange { newest: Some((label, number)), changed }));
+        }
+        assert_eq!((known.len(), known.get(b"other")), (100, None));
     }
 }

@@ -87,11 +87,12 @@ impl VersionedReference {
 
     fn take(&mut self, primary: &[u8], row: Option<(JoinKeys, Row)>, known: KnownChange<'_>) {
         let (join, row) = row.unzip();
-        let keys = Keys::new(primary, &join.unwrap_or_default(), &mut self.room);
+        let (label, number) = known.newest.unzip();
+        let keys = Keys::new(primary, &join.unwrap_or_default(), number.unwrap_or_default(), &mut self.room);
         if let Some(row) = row {
             self.by_join.begin(0, &keys, row);
         }
-        self.known.set(keys, known);
+        self.known.set(keys, label, known.changed);
     }
 
     /// Applies a change of version `version`. Versions come in rising order.
@@ -104,12 +105,12 @@ impl VersionedReference {
         if !takes_effect(known, change, Some(self.scan_started)) {
             return Ok(Effect::Superseded);
         }
-        let newest = newest_after(known, change).map(|(label, number)| (label.to_owned(), number.to_owned()));
-        let newest = newest.as_ref().map(|(label, number)| (label.as_str(), number.as_str()));
+        let (label, number) = newest_after(known, change).unzip();
         let projected = change.row.as_ref().map(|row| self.projection.project(row.get())).transpose()?;
         let (join, row) = projected.unzip();
-        let keys = Keys::new(&primary, &join.unwrap_or_default(), &mut self.room);
-        if let Some(before) = self.known.set(keys.clone(), KnownChange { newest, changed: version }) {
+        let keys = Keys::new(&primary, &join.unwrap_or_default(), number.unwrap_or_default(), &mut self.room);
+        let label = label.map(str::to_owned);
+        if let Some(before) = self.known.set(keys.clone(), label.as_deref(), version) {
             for join in 0..before.joins() {
                 self.by_join.end(version, before.join(join), &primary);
             }
@@ -127,7 +128,7 @@ impl VersionedReference {
 
     /// A row that is valid from a version on.
     pub(super) fn begin(&mut self, version: Version, join: &JoinKeys, primary: &[u8], row: Row) {
-        self.by_join.begin(version, &Keys::new(primary, join, &mut self.room), row);
+        self.by_join.begin(version, &Keys::new(primary, join, "", &mut self.room), row);
     }
 
     /// Ends the row of a join key and a primary key.
