@@ -82,7 +82,16 @@ pub enum CursorError {
     /// A pending range without a version.
     #[error("a pending range without versions")]
     Empty,
+    /// Text where a sequence number should be: it would compare with the records in some way, and silently.
+    #[error("{0:?} is no sequence number")]
+    Number(String),
+    /// Sequence numbers that do not follow each other, or versions that fall.
+    #[error("its sequence numbers or versions are out of order")]
+    Disorder,
 }
+
+/// Kinesis's sequence numbers have up to 56 digits, and may have up to 128 by its grammar.
+const MOST_DIGITS: usize = 128;
 
 const FORMAT: &str = "cursor/1";
 
@@ -111,10 +120,25 @@ impl Cursor {
         if cursor.freshjoin != FORMAT {
             return Err(CursorError::Format(cursor.freshjoin));
         }
-        if cursor.pending.as_ref().is_some_and(|intent| intent.steps.is_empty()) {
-            return Err(CursorError::Empty);
-        }
+        cursor.check()?;
         Ok(cursor)
+    }
+
+    /// What was damaged and is JSON still must not be taken for another place in the shard.
+    fn check(&self) -> Result<(), CursorError> {
+        let through = self.committed_through.as_ref();
+        let Some(intent) = &self.pending else { return through.map_or(Ok(()), number) };
+        let from = || intent.steps.iter().map(|step| &step.from);
+        through.into_iter().chain([&intent.first, &intent.last]).chain(from()).try_for_each(number)?;
+        let Some(first) = intent.steps.first() else { return Err(CursorError::Empty) };
+        let in_order = through.is_none_or(|through| *through < intent.first)
+            && intent.first <= intent.last
+            && intent.records > 0
+            && self.version <= first.version
+            && from().is_sorted()
+            && from().all(|from| (&intent.first..=&intent.last).contains(&from))
+            && intent.steps.is_sorted_by_key(|step| step.version);
+        if in_order { Ok(()) } else { Err(CursorError::Disorder) }
     }
 
     /// The cursor's bytes.
@@ -182,6 +206,12 @@ impl Intent {
     }
 }
 
+fn number(sequence: &SequenceNumber) -> Result<(), CursorError> {
+    let text = sequence.as_str();
+    let digits = (1..=MOST_DIGITS).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    if digits { Ok(()) } else { Err(CursorError::Number(text.into())) }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -221,6 +251,19 @@ mod tests {
         let text = String::from_utf8(bytes).unwrap();
         assert!(matches!(Cursor::decode(b""), Err(CursorError::Json(_))));
         assert!(matches!(Cursor::decode(text.replace("cursor/1", "cursor/2").as_bytes()), Err(CursorError::Format(_))));
+        for (from, to) in [("\"9\"", "\"x9\""), ("\"12\"", "\"12 \""), ("\"11\"", "\"\""), ("\"11\"", "\"1e1\"")] {
+            let damaged = text.replace(from, to);
+            assert!(matches!(Cursor::decode(damaged.as_bytes()), Err(CursorError::Number(_))), "{damaged}");
+        }
+        let through = text.replace("\"committed_through\":null", "\"committed_through\":\"9\"");
+        let short = text.replace("\"last\":\"12\"", "\"last\":\"8\"");
+        let none = text.replace("\"records\":4", "\"records\":0");
+        let falls = text.replace("\"version\":5", "\"version\":2");
+        let behind = text.replace("\"from\":\"11\"", "\"from\":\"8\"");
+        for damaged in [through, short, none, falls, behind] {
+            assert_ne!(damaged, text);
+            assert!(matches!(Cursor::decode(damaged.as_bytes()), Err(CursorError::Disorder)), "{damaged}");
+        }
         assert_eq!(cursor_key("p", "s/../x", "shardId-0"), "cursors/p/s%2F..%2Fx/shardId-0.json");
     }
 }
