@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::bug::{Bug, planted};
 use crate::deadline::within;
 use crate::ports::{BoxError, Clock, PutEntry, Stream, StreamError};
 use crate::time::Timestamp;
@@ -126,9 +127,13 @@ impl Broadcast<'_> {
             for answer in self.stream.put(entries).await? {
                 match answer {
                     Ok(shard) => drop(self.shards.insert(shard)),
+                    Err(_) if planted(Bug::RefusedIsTaken) => {}
                     Err(reason) => refusal = Some(reason),
                 }
             }
+        }
+        if refusal.is_none() && (planted(Bug::NoRelisting) || planted(Bug::RefusedIsTaken)) {
+            return Ok(Round::Covered);
         }
         if refusal.is_none() && self.shards.len() == reached {
             refusal = Some("the listing of shards is out of date".into());

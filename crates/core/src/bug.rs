@@ -33,8 +33,78 @@ bugs! {
     TakenIsOwn,
     /// After a 409 the next number is tried instead of the same one.
     AdvanceOnConflict,
+    /// The floor is not read after an append.
+    AppendIgnoresFloor,
+    /// A call that failed means that there is no such change file.
+    FaultIsMissing,
     /// A flag is believed without comparing the digest of its change file.
     AnyDigest,
+    /// The shards are not listed again after a broadcast.
+    NoRelisting,
+    /// A record that the stream refused counts as broadcast.
+    RefusedIsTaken,
+    /// A pending range is passed over, and another decided in its place.
+    PendingPassedOver,
+    /// A pending range is finished by the definition of whoever finds it.
+    PendingByOwnDefinition,
+    /// A pending range is finished to the output of whoever finds it.
+    PendingToOwnOutput,
+    /// A pending range is finished with one version for all its records.
+    PendingStepsForgotten,
+    /// A pending range is finished with the records that were handed over, whatever is missing.
+    PendingNotReadAgain,
+    /// A range is committed before its objects are written.
+    CommitFirst,
+    /// The cursor is overwritten whoever changed it meanwhile.
+    BlindSwap,
+    /// What is committed is written again under the next range.
+    NoSkipping,
+    /// The version in force is what the environment has loaded, not what the cursor says.
+    VersionFromMemory,
+    /// A child shard does not look at its parents' versions.
+    ParentsForgotten,
+    /// A shard starts at the head of the log, whenever its first record arrived.
+    PinAtHead,
+    /// A shard's first pin does not wait for the second of its first record to pass.
+    PinAtOnce,
+    /// A pin that the floor has overtaken counts.
+    PinIgnoresFloor,
+    /// A definition that adds a reference does not raise the version to its base.
+    BasesDoNotRaise,
+    /// A later stream of a table does not rank before an earlier one.
+    LabelsIgnored,
+    /// Sequence numbers are compared as text.
+    NumbersAsText,
+    /// A change from long before the first scan is news to what that scan found.
+    OldNewsIsNews,
+    /// What a comparison found counts although its key has changed since.
+    ComparisonAlwaysCounts,
+    /// A change without effect makes what a comparison found not count.
+    AnyChangeCounts,
+    /// The head of the log is noted after the first scan.
+    HeadAfterScan,
+    /// A base is put over the one that another environment was faster with.
+    BaseOverwrites,
+    /// A base does not keep what the log says was deleted.
+    BaseWithoutTombstones,
+    /// A snapshot file does not keep what was deleted.
+    SnapshotWithoutTombstones,
+    /// Sequencers of one object are compared without padding the shorter one.
+    SequencersUnpadded,
+    /// The removal of a reference's last object empties the reference.
+    LastObjectGoes,
+    /// A change file names a copy that was not written.
+    NoCopy,
+    /// The floor is raised without a second look after its announcement.
+    NoSecondLook,
+    /// The floor does not heed pending ranges and cursors.
+    FloorIgnoresCursors,
+    /// The floor does not heed how old change files are.
+    FloorIgnoresAge,
+    /// The floor comes to stand on a snapshot file that lacks a reference.
+    FloorIgnoresBases,
+    /// Only the newest snapshot file is kept.
+    OnlyNewestSnapshot,
 }
 
 #[cfg(feature = "seeded-bugs")]

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::OnceCell;
 
+use crate::bug::{Bug, planted};
 use crate::change::Version;
 use crate::join::{Encoded, Limits};
 use crate::location::Location;
@@ -187,11 +188,19 @@ impl Consumer {
         let mut held = self.read_cursor(&key, &mut stream).await?;
         let mut lost_swaps = 0;
         loop {
-            let committed = |sequence: &str| held.cursor.as_ref().is_some_and(|cursor| cursor.has_committed(sequence));
+            let committed = |sequence: &str| {
+                let last = all.get(all.len().saturating_sub(1)).is_some_and(|record| record.sequence == sequence);
+                let skip = !planted(Bug::NoSkipping) || last;
+                held.cursor.as_ref().is_some_and(|cursor| skip && cursor.has_committed(sequence))
+            };
             let rest = all.from(all.partition(|record| committed(record.sequence)));
             let Some(first) = rest.first() else { return Ok(()) };
             progress.reached(first.sequence);
-            let done = match held.cursor.as_ref().filter(|cursor| cursor.pending.is_some()) {
+            let done = match held
+                .cursor
+                .as_ref()
+                .filter(|cursor| cursor.pending.is_some() && !planted(Bug::PendingPassedOver))
+            {
                 Some(cursor) => self.finish_pending(&stream, shard, &key, cursor.clone(), &held, all).await?,
                 None => self.begin(&stream, shard, &key, &held, rest).await?,
             };
@@ -222,11 +231,15 @@ impl Consumer {
         if before.committed_through.is_none() {
             // The floor, read after the cursor was seen: a pin below it does not count, whoever put it there.
             let rising = self.log.floor().await?.rising;
-            if before.version < rising {
+            if before.version < rising && !planted(Bug::PinIgnoresFloor) {
                 return self.swap(key, &before.raised(rising), held.etag.as_ref()).await;
             }
         }
-        let mut version = before.version.max(engine.bases(sources, before.version).await?);
+        let mut version = engine.bases(sources, before.version).await?;
+        version = if planted(Bug::BasesDoNotRaise) { before.version } else { before.version.max(version) };
+        if planted(Bug::VersionFromMemory) {
+            version = engine.head().await.unwrap_or(version);
+        }
         if self.settings.as_of == AsOf::Latest {
             version = self.log.head(version).await?.max(version);
         }
@@ -255,6 +268,7 @@ impl Consumer {
         let reread;
         let slice = match handed.filter(|slice| slice.len() as u64 == intent.records) {
             Some(slice) => slice,
+            None if planted(Bug::PendingNotReadAgain) && all.first().is_some() => all,
             None => {
                 reread = read_again(&*self.deps.stream, shard, intent).await?;
                 Slice::all(&reread)
@@ -262,8 +276,9 @@ impl Consumer {
         };
         let output = self.deps.stores.open(&intent.output)?;
         let flags = flags(slice);
-        let encoding =
-            Encoding { shard, steps: &intent.steps, flags: &flags, keys: output.limits(), limits: Limits::NONE };
+        let forgotten = if planted(Bug::PendingStepsForgotten) { 1 } else { intent.steps.len() };
+        let steps = intent.steps.get(..forgotten).unwrap_or_default();
+        let encoding = Encoding { shard, steps, flags: &flags, keys: output.limits(), limits: Limits::NONE };
         for step in &intent.steps {
             engine.ensure(self.sources(), step.version).await?;
         }
@@ -284,6 +299,12 @@ impl Consumer {
         recovered: bool,
     ) -> Result<Option<Held>, ProcessError> {
         let Some(intent) = &pending.pending else { return Ok(None) };
+        if planted(Bug::CommitFirst) {
+            let counts = encoded.counts;
+            let committed = self.swap(key, &pending.committed(counts), held.etag.as_ref()).await?;
+            self.write_out(stream, shard, intent, encoded, recovered).await?;
+            return Ok(committed);
+        }
         let report = self.write_out(stream, shard, intent, encoded, recovered).await?;
         let committed = self.swap(key, &pending.committed(report.counts), held.etag.as_ref()).await?;
         if committed.is_some() {
@@ -338,7 +359,8 @@ impl Consumer {
             version: intent.last_version(),
             recovered,
         };
-        let output = self.deps.stores.open(&intent.output)?;
+        let ours = planted(Bug::PendingToOwnOutput);
+        let output = self.deps.stores.open(if ours { &self.settings.output } else { &intent.output })?;
         let pipeline = engine.definition.name.as_str();
         let extension = engine.definition.output.format.extension();
         let place = Place { pipeline, stream: &stream.name, shard, extension };
@@ -354,7 +376,9 @@ impl Consumer {
         held: Option<&ETag>,
     ) -> Result<Option<Held>, ProcessError> {
         let bytes = Bytes::from(cursor.encode()?);
-        let precondition = held.map_or(Precondition::Absent, Precondition::Matches);
+        let blind = planted(Bug::BlindSwap);
+        let precondition = held.filter(|_| !blind).map_or(Precondition::Absent, Precondition::Matches);
+        let precondition = if blind { Precondition::None } else { precondition };
         match self.deps.state.put(key, bytes, precondition).await? {
             PutOutcome::Written(etag) => Ok(Some(Held { cursor: Some(cursor.clone()), etag: Some(etag) })),
             PutOutcome::PreconditionFailed => Ok(None),

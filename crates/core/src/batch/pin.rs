@@ -9,6 +9,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::bug::{Bug, planted};
 use crate::change::Version;
 use crate::log::ChangeLog;
 use crate::ports::{ObjectStore, Stream, StreamDescription};
@@ -38,6 +39,8 @@ impl Consumer {
         self.wait_out(arrival).await;
         let name = &self.engine.definition.name;
         let parents = of_parents(&*self.deps.state, &*self.deps.stream, stream, name, shard).await?;
+        let parents = if planted(Bug::ParentsForgotten) { 0 } else { parents };
+        let arrival = if planted(Bug::PinAtHead) { self.deps.clock.now() } else { arrival };
         let version = written_by(&self.log, arrival).await?.max(parents);
         let version = version.max(self.engine.bases(self.sources(), version).await?);
         let cursor = Cursor::new(stream, version, self.settings.output.clone());
@@ -50,7 +53,7 @@ impl Consumer {
         let into = arrival.millis().rem_euclid(RESOLUTION_MILLIS);
         let over = arrival.plus_millis(RESOLUTION_MILLIS - into + SKEW_MILLIS);
         let left = u64::try_from(over.millis().saturating_sub(self.deps.clock.now().millis())).unwrap_or(0);
-        if left > 0 {
+        if left > 0 && !planted(Bug::PinAtOnce) {
             self.deps.clock.sleep(Duration::from_millis(left).min(LONGEST_WAIT)).await;
         }
     }

@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
 
+use crate::bug::{Bug, planted};
 use crate::pipeline::Definition;
 use crate::ports::{ObjectStore, Precondition, PutOutcome, StreamDescription};
 
@@ -23,7 +24,7 @@ const STREAM_MEMORY_MILLIS: i64 = 60_000;
 impl Consumer {
     /// The engine of a definition by its digest: this consumer's own, or one that an earlier deployment left behind.
     pub(super) async fn engine_of(&self, digest: &str) -> Result<Arc<Engine>, ProcessError> {
-        if self.engine.definition.digest == digest {
+        if self.engine.definition.digest == digest || planted(Bug::PendingByOwnDefinition) {
             return Ok(Arc::clone(&self.engine));
         }
         let mut other = self.other.lock().await;

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use super::floor::is_fresh;
 use super::head::PROBES;
 use super::{AppendError, Appended, ChangeLog, Existing};
+use crate::bug::{Bug, planted};
 use crate::change::{Change, ChangeFile, Origin, Version, change_key};
 use crate::ports::{Precondition, PutOutcome};
 
@@ -33,7 +34,7 @@ impl ChangeLog {
             // A number at or below the floor may be one that had been taken, read and expired before: nobody reads
             // it again. Only a floor read after the write can tell, and one that is announced counts already.
             let floor = self.floor().await?.rising;
-            if appended.version > floor {
+            if appended.version > floor || planted(Bug::AppendIgnoresFloor) {
                 return Ok(appended);
             }
             overtaken = appended.version;
@@ -75,6 +76,7 @@ impl ChangeLog {
                     }
                     // It exists by one answer and not by the other: the number is not shown to be taken.
                 }
+                Ok(PutOutcome::Busy) if planted(Bug::AdvanceOnConflict) => last = version,
                 Ok(PutOutcome::Busy) => {}
                 Err(error) => {
                     // Perhaps only the answer was lost; if this call fails too, the next attempt finds out.
@@ -106,7 +108,8 @@ impl ChangeLog {
 /// What was found under a number, if it is what was to be appended.
 fn own(existing: Existing, file: &ChangeFile) -> Option<Appended> {
     let Existing { version, id, bytes } = existing;
-    (id.as_deref() == Some(file.id.as_str())).then_some(Appended { version, bytes, already: true })
+    let ours = id.as_deref() == Some(file.id.as_str()) || planted(Bug::TakenIsOwn);
+    ours.then_some(Appended { version, bytes, already: true })
 }
 
 /// A hash of content and origin, and not of the number, which the attempt that wrote it could not know beforehand.

@@ -11,6 +11,7 @@ use super::base::{BaseError, base_key, read_header};
 use super::error::LoadError;
 use super::scan::under_way;
 use super::table::{TableBase, named_keys};
+use crate::bug::{Bug, planted};
 use crate::change::Version;
 use crate::log::ChangeLog;
 use crate::ports::{Clock, ETag, ObjectStore, Precondition, PutOutcome, RawRow, Segment, Stores, TableError, Tables};
@@ -87,6 +88,7 @@ pub(super) async fn put_base(
     let (key, bytes) = (base_key(reference), Bytes::from(bytes));
     for _ in 0..ATTEMPTS {
         let precondition = match &found {
+            _ if planted(Bug::BaseOverwrites) => Precondition::None,
             Base::Overtaken(etag) => Precondition::Matches(etag),
             Base::Found(_) | Base::Missing => Precondition::Absent,
         };
@@ -128,6 +130,7 @@ pub(super) async fn scan(sources: Sources<'_>, reference: &str) -> Result<Vec<u8
     for row in parts.into_iter().flatten() {
         base.push(&row)?;
     }
+    let head = if planted(Bug::HeadAfterScan) { first_head(sources).await? } else { head };
     base.finish(head, started)
 }
 

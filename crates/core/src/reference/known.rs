@@ -66,6 +66,16 @@ impl KnownKeys {
         None
     }
 
+    /// Notes a change that had no effect, which is a bug.
+    #[cfg(feature = "seeded-bugs")]
+    pub(super) fn touch(&mut self, primary: &[u8], version: Version) {
+        let Self { table, hasher, known, .. } = self;
+        let found = table.find(hasher.hash_one(primary), |number| primary_of(*number, known) == primary).copied();
+        if let Some(touched) = found.and_then(|number| known.get_mut(number as usize)) {
+            touched.changed = version;
+        }
+    }
+
     fn shared(&mut self, label: &str) -> Arc<str> {
         if let Some(last) = self.last.as_ref().filter(|last| ***last == *label) {
             return Arc::clone(last);

@@ -12,6 +12,7 @@ use super::error::LoadError;
 use super::newest::NEVER;
 use super::restore::restore;
 use super::row::{RowError, primary_key};
+use crate::bug::{Bug, planted};
 use crate::change::{Change, RowChange, Version};
 use crate::ports::RawRow;
 use crate::record::{FieldNames, Fields, parse_object};
@@ -108,7 +109,8 @@ impl<'a> TableBase<'a> {
     /// # Errors
     /// As [`push`](Self::push), for a key that the log names.
     pub(super) fn finish(mut self, version: Version, scan_started: Timestamp) -> Result<Vec<u8>, LoadError> {
-        for (primary, gone) in std::mem::take(&mut self.named).into_iter().filter(|(_, named)| !named.scanned) {
+        let kept = |named: &Named| !named.scanned && !planted(Bug::BaseWithoutTombstones);
+        for (primary, gone) in std::mem::take(&mut self.named).into_iter().filter(|(_, named)| kept(named)) {
             let newest = Some((gone.label.as_str(), gone.sequence.as_str()));
             let pushed = self.writer.push(primary, &gone.key, None, newest);
             pushed.map_err(|source| self.bad(gone.key.get(), source.into()))?;

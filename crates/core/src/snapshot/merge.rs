@@ -6,6 +6,7 @@ use super::entry::{Entry, RowFields};
 use super::fold::FoldError;
 use super::table::Entries;
 use super::write::SnapshotWriter;
+use crate::bug::{Bug, planted};
 use crate::change::Version;
 use crate::deadline::give_way;
 use crate::reference::{BaseLine, KnownChange, newest_after, takes_effect};
@@ -85,7 +86,9 @@ impl Merge<'_> {
     }
 
     fn keep(&self, entry: &Entry<'_>, writer: &mut SnapshotWriter) -> Result<(), FoldError> {
-        if entry.row.is_none() && entry.known.changed <= self.tombstones_above {
+        if entry.row.is_none()
+            && (entry.known.changed <= self.tombstones_above || planted(Bug::SnapshotWithoutTombstones))
+        {
             return Ok(());
         }
         Ok(writer.push(entry)?)

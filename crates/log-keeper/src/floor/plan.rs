@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use freshjoin_core::batch::Cursor;
+use freshjoin_core::bug::{Bug, planted};
 use freshjoin_core::change::Version;
 use freshjoin_core::log::Floor;
 use freshjoin_core::ports::StreamDescription;
@@ -125,7 +126,7 @@ pub(crate) fn plan(facts: &Facts) -> Result<Plan, UnreadableCursor> {
 
 /// The versions that a cursor needs; none if it holds nothing.
 fn needed(facts: &Facts, found: &FoundCursor) -> Result<Vec<Version>, UnreadableCursor> {
-    if found.retired || found.shard_gone {
+    if found.retired || found.shard_gone || planted(Bug::FloorIgnoresCursors) {
         return Ok(Vec::new());
     }
     let unreadable = |reason: &String| UnreadableCursor { key: found.key.clone(), reason: reason.clone() };
@@ -174,7 +175,7 @@ fn old_enough_to_thin(now: Timestamp, snapshots: &[ListedSnapshot]) -> impl Iter
 }
 
 fn is_older(now: Timestamp, written: Timestamp, age: Duration) -> bool {
-    elapsed(now, written) > age
+    elapsed(now, written) > age || planted(Bug::FloorIgnoresAge)
 }
 
 /// From one time to a later one; nothing if it is not later.

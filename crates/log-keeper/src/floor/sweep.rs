@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use freshjoin_core::bug::{Bug, planted};
 use freshjoin_core::change::change_key;
 use freshjoin_core::log::{Floor, HeldFloor};
 use freshjoin_core::snapshot::{ListedSnapshot, SnapshotName};
@@ -41,7 +42,9 @@ pub(super) async fn snapshots(
     notes: &mut Notes,
     done: &mut Expiry,
 ) -> Result<(), FloorTaskError> {
-    let useless = listed.iter().filter(|file| !stays(floor, file.name));
+    let newest = listed.iter().map(|file| file.name).max();
+    let bug = |file: &&ListedSnapshot| planted(Bug::OnlyNewestSnapshot) && Some(file.name) != newest;
+    let useless = listed.iter().filter(|file| !stays(floor, file.name) || bug(file));
     let useless: BTreeMap<_, _> = useless.map(|file| (file.name.key(), file.modified)).collect();
     let fresh: Vec<_> = useless.iter().filter(|(key, at)| notes.known.given_up.get(*key) != Some(at)).collect();
     let given_up = stream::iter(&fresh).map(|(key, _)| async move { keeper.deps.state.expire(key).await });

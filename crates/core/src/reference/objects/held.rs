@@ -6,6 +6,7 @@ use hashbrown::HashMap;
 
 use super::compare_sequencers;
 use super::rows::{ObjectRows, RowId};
+use crate::bug::{Bug, planted};
 use crate::change::{ObjectChange, ObjectOp, Version};
 use crate::reference::row::JoinKeys;
 use crate::reference::versioned::VersionedReference;
@@ -61,7 +62,8 @@ impl VersionedReference {
     pub(in crate::reference) fn settle_objects(&mut self, version: Version) -> Vec<String> {
         let gone = self.objects.iter().filter(|(_, held)| held.removed && !held.rows.is_empty());
         let gone: Vec<String> = gone.map(|(object, _)| object.to_string()).collect();
-        if !self.objects.values().any(|held| !held.removed && !held.rows.is_empty()) {
+        let last = !self.objects.values().any(|held| !held.removed && !held.rows.is_empty());
+        if last && !planted(Bug::LastObjectGoes) {
             return gone;
         }
         for object in gone {

@@ -12,6 +12,7 @@ mod scan;
 
 use std::cmp::Ordering;
 
+use crate::bug::{Bug, planted};
 use crate::content::ContentFormat;
 use crate::location::Location;
 use crate::pipeline::Source;
@@ -52,6 +53,9 @@ pub fn split_url(url: &str) -> Option<(Location, &str)> {
 /// Compares sequencers of one object as S3 defines them: hexadecimal, the shorter one padded with zeros on the right.
 #[must_use]
 pub fn compare_sequencers(a: &str, b: &str) -> Ordering {
+    if planted(Bug::SequencersUnpadded) {
+        return a.cmp(b);
+    }
     let digits = a.len().max(b.len());
     let padded = |text: &str| -> Vec<u8> {
         let zeros = std::iter::repeat_n(b'0', digits.saturating_sub(text.len()));
