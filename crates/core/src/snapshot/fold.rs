@@ -2,8 +2,8 @@
 //! merged.
 //!
 //! Always: the same log and bases make the same file, whatever earlier snapshot file it is made from, but for tombstones
-//! below the floor. In memory are the files that are read and written, and the changes of at most [`BUDGET`] bytes of
-//! change files; never a table.
+//! below the floor. In memory are the files that are read and written, the keys of a base that is new, and the changes of
+//! [`BUDGET`] bytes of change files or little more; never a table.
 //!
 //! What cannot be read is an error that names it; but where an earlier snapshot file cannot be, an older one may do.
 
@@ -282,8 +282,7 @@ impl Step<'_> {
         let of_bases = self.bases.iter().filter(|base| !base.of_objects()).map(|base| base.header.reference.as_str());
         let of_bases = of_bases.filter(|reference| self.base(reference).is_some());
         let of_file = self.earlier.into_iter().flat_map(SnapshotFile::tables).map(|table| table.reference());
-        let of_log =
-            self.changes.tables.iter().filter(|(_, changes)| self.news(changes)).map(|(name, _)| name.as_str());
+        let of_log = self.changes.tables.keys().map(String::as_str);
         let references: BTreeSet<&str> = of_bases.chain(of_file).chain(of_log).collect();
         let nothing = TableChanges::new();
         for reference in references {
@@ -316,11 +315,6 @@ impl Step<'_> {
             merge.run(earlier, self.changes.tables.get(reference).unwrap_or(&nothing), writer).await?;
         }
         Ok(())
-    }
-
-    /// Whether the log says anything of a table that the earlier file does not know.
-    fn news(&self, changes: &TableChanges) -> bool {
-        changes.values().flatten().any(|(version, _)| *version > self.at)
     }
 
     async fn objects(&self, writer: &mut SnapshotWriter) -> Result<(), FoldError> {

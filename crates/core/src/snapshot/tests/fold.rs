@@ -143,7 +143,7 @@ impl Dice {
             sha256,
             etag: (op == ObjectOp::Replace).then(|| self.roll(99).to_string()),
             version_id: None,
-            sequencer: format!("{:02x}", self.roll(256)),
+            sequencer: format!("{:x}", self.roll(16)),
             at: Timestamp::default(),
         })
     }
