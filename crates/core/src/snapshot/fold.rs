@@ -338,9 +338,8 @@ impl Step<'_> {
             for reference in references.values_mut() {
                 reference.apply(*version, changes, self.sources).await?;
             }
-            if *version > self.at {
-                named.apply(changes);
-            }
+            // What the earlier file has of them already changes nothing.
+            named.apply(changes);
         }
         let named = named.into_lines();
         if !named.is_empty() {

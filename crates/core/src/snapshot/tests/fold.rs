@@ -334,6 +334,27 @@ async fn what_the_log_names_of_a_table_without_a_base_is_kept_apart_until_the_ba
 }
 
 #[tokio::test]
+async fn a_base_that_lands_late_brings_back_a_log_of_any_length() {
+    let World { plain, kept, .. } = World::new();
+    for version in 1..=40 {
+        let row = format!(r#"{{"v":{version},"text":"{}"}}"#, "x".repeat(300));
+        let id = u32::try_from(version).unwrap();
+        for state in [&plain, &kept] {
+            state.append(version, vec![change("T", id % 7, id, Some(&row)), change("U", id % 5, id, Some(&row))]);
+        }
+    }
+    kept.keep(&kept.fold(30).await.unwrap());
+    for state in [&plain, &kept] {
+        state.put_base("T", 2, &[r#"{"key":{"id":9},"row":{"v":"base"}}"#]);
+    }
+    for through in [30, 40] {
+        let file = kept.fold(through).await.unwrap();
+        assert_eq!(file.bytes(), plain.fold(through).await.unwrap().bytes());
+        assert_eq!((file.base_of("T").unwrap().version, entries(&file, "T").len()), (2, 8));
+    }
+}
+
+#[tokio::test]
 async fn tombstones_are_let_go_of_at_the_floor() {
     let World { plain: state, .. } = World::new();
     state.append(1, vec![change("T", 1, 1, None), change("T", 3, 1, Some("{}"))]);
