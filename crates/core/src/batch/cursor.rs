@@ -198,12 +198,6 @@ impl Intent {
     pub fn last_version(&self) -> Version {
         self.steps.last().map_or(0, |step| step.version)
     }
-
-    /// The version in force at its start.
-    #[must_use]
-    pub fn first_version(&self) -> Version {
-        self.steps.first().map_or(0, |step| step.version)
-    }
 }
 
 fn number(sequence: &SequenceNumber) -> Result<(), CursorError> {
