@@ -87,7 +87,7 @@ pub(crate) async fn if_news(
 async fn head(keeper: &LogKeeper, notes: &Notes) -> Result<Option<(Version, Bytes)>, RebroadcastError> {
     let known = notes.known.announced.as_ref().map_or(0, |announced| announced.version);
     for from in [known, 0] {
-        let version = keeper.log.head(from).await?;
+        let version = keeper.log.whole_head(from).await?;
         if version == 0 {
             return Ok(None);
         }

@@ -90,7 +90,7 @@ fn newest(listed: &[ListedSnapshot]) -> Option<&ListedSnapshot> {
 }
 
 async fn head(keeper: &LogKeeper, listed: &[ListedSnapshot]) -> Result<Version, SnapshotTaskError> {
-    Ok(keeper.log.head(newest(listed).map_or(0, |file| file.name.version)).await?)
+    Ok(keeper.log.whole_head(newest(listed).map_or(0, |file| file.name.version)).await?)
 }
 
 async fn write(keeper: &LogKeeper, version: Version) -> Result<Snapshot, SnapshotTaskError> {

@@ -224,9 +224,21 @@ impl Engine {
                 // Whatever else is forged in this batch above the head then costs nothing.
                 if head.is_none() {
                     let known = self.head().await.unwrap_or(0);
-                    *head = Some(sources.log.head(known).await?);
+                    *head = Some(sources.log.listed_head(known).await?);
                 }
-                Ok(Honour::No(IgnoredFlag::Unknown))
+                if head.is_none_or(|head| flag.version > head) {
+                    return Ok(Honour::No(IgnoredFlag::Unknown));
+                }
+                // Later files are there: it has just been appended, or somebody deleted it and the flag may be true.
+                let appended = sources.log.read(flag.version).await?;
+                if appended.is_some_and(|(_, bytes)| crate::change::digest(&bytes) != flag.digest) {
+                    return Ok(Honour::No(IgnoredFlag::OtherDigest));
+                }
+                if flag.version > limit {
+                    return Ok(Honour::Beyond);
+                }
+                self.advance(sources, flag.version, None).await?;
+                Ok(Honour::Yes)
             }
             Err(ReadError::Poison { .. }) => {
                 if flag.version > limit {

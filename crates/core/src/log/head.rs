@@ -57,7 +57,33 @@ impl ChangeLog {
         self.existing(listed).await
     }
 
-    async fn listed_head(&self, after: Version) -> Result<Version, StoreError> {
+    /// The newest version, as [`head`](Self::head), after making sure that no change file lies beyond it: a missing one would
+    /// pass for the end of the log.
+    ///
+    /// # Errors
+    /// As [`head`](Self::head), and [`ReadError::Gap`] with the first version that is missing.
+    pub async fn whole_head(&self, from: Version) -> Result<Version, ReadError> {
+        let mut head = self.head(from).await?;
+        loop {
+            let page = self.page(head).await?;
+            if page.is_empty() {
+                return Ok(head);
+            }
+            for (version, _) in page {
+                let next = head.saturating_add(1);
+                if version != next {
+                    return Err(ReadError::Gap { version: next, key: change_key(next) });
+                }
+                head = version;
+            }
+        }
+    }
+
+    /// The newest version by listing alone, whatever is missing below it; `after` where nothing follows that.
+    ///
+    /// # Errors
+    /// [`StoreError`] for anything but clean answers.
+    pub(crate) async fn listed_head(&self, after: Version) -> Result<Version, StoreError> {
         let (mut low, mut high, mut stride, mut full) = (after, None, STRIDE, false);
         loop {
             let probe = match high {

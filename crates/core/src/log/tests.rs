@@ -401,3 +401,23 @@ async fn a_writer_s_old_memory_is_not_believed() {
     assert_eq!(stale.version("b").await, 6);
     assert!(!world.store.objects().contains_key(&change_key(2)), "nothing is put below the floor");
 }
+
+#[tokio::test]
+async fn a_missing_file_does_not_pass_for_the_end_of_the_log() {
+    let world = World::new();
+    let process = world.process();
+    for n in 1..=6 {
+        process.version(&format!("{n}")).await;
+    }
+    let reader = world.process();
+    assert_eq!(reader.log.whole_head(0).await.unwrap(), 6);
+    for missing in [1, 3, 5] {
+        let file = world.store.objects()[&change_key(missing)].clone();
+        world.store.remove(&change_key(missing));
+        let error = world.process().log.whole_head(missing - 1).await.unwrap_err();
+        assert!(matches!(error, ReadError::Gap { version, .. } if version == missing), "{missing}: {error}");
+        world.store.insert(&change_key(missing), file);
+    }
+    world.store.insert(&change_key(8), "x");
+    assert!(matches!(world.process().log.whole_head(6).await, Err(ReadError::Gap { version: 7, .. })));
+}

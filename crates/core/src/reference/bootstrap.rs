@@ -112,7 +112,7 @@ pub(super) async fn put_base(
 /// The head of the log before a first look at a reference.
 pub(super) async fn first_head(sources: Sources<'_>) -> Result<Version, LoadError> {
     let floor = sources.log.floor().await?.version;
-    Ok(sources.log.head(floor).await?)
+    Ok(sources.log.whole_head(floor).await?)
 }
 
 /// Makes a table's base.

@@ -114,7 +114,7 @@ async fn rounds(
     let mut allowed: Option<Guard> = None;
     for _ in 0..ROUNDS {
         // Whatever is in the log up to here was in the reference before it is read.
-        let head = keeper.log.head(0).await?;
+        let head = keeper.log.whole_head(0).await?;
         let file = fold(keeper.fold_sources(), head).await?;
         let Some(found) = compare(keeper, source, &file, head).await? else {
             tracing::info!(

@@ -250,3 +250,20 @@ async fn a_base_below_the_floor_stays_while_it_cannot_be_shown_that_nobody_uses_
         assert_eq!(world.rows(), expected(1..=4));
     }
 }
+
+#[tokio::test]
+async fn the_true_flag_of_a_missing_change_file_stops_the_shard_however_the_batch_is_cut() {
+    for cut in [4..8, 4..6, 6..8] {
+        let world = World::new();
+        world.flagged(3).await;
+        world.env().done(&world.cut(..4)).await;
+        let file = world.state.objects()[&change_key(2)].clone();
+        world.state.remove(&change_key(2));
+        let error = world.env().fails(&world.cut(cut.clone())).await;
+        assert!(error.to_string().contains("change file 2"), "{error}");
+        assert_eq!(world.rows(), expected(1..=1), "{cut:?}");
+        world.state.insert(&change_key(2), file);
+        world.env().done(&world.cut(4..)).await;
+        assert_eq!(world.rows(), expected(1..=3), "{cut:?}");
+    }
+}
