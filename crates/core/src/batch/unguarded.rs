@@ -20,7 +20,9 @@ impl Consumer {
         progress: &Progress,
     ) -> Result<(), ProcessError> {
         let bases = self.engine.bases(self.sources(), Version::MAX).await?;
-        let mut version = self.log.head(bases).await?.max(bases);
+        // From what is loaded: probing up from the bases would cost a GET a version.
+        let known = self.engine.head().await.unwrap_or(0).max(bases);
+        let mut version = self.log.head(known).await?.max(bases);
         let mut rest = all;
         while let Some(first) = rest.first() {
             progress.reached(first.sequence);

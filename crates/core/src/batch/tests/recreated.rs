@@ -106,8 +106,10 @@ async fn at_least_once_writes_without_a_cursor() {
     assert!(!world.state.objects().keys().any(|key| key.starts_with("cursors/")));
     let counted: u64 = env.heard.reports().iter().map(|BatchReport { counts, .. }| counts.records()).sum();
     assert_eq!((counted, env.heard.counts().flags), (6, 1));
+    env.gate.reset();
     env.done(&world.cut(..)).await;
     assert_eq!(world.rows(), all, "the same cut gives the same keys");
+    assert_eq!((env.gate.count("GET"), env.gate.count("LIST")), (1, 0), "however many versions there are");
     env.script("PUT", 1, Fault::Fail);
     world.orders(6..10).await;
     env.fails(&world.cut(7..)).await;
