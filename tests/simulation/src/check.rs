@@ -295,7 +295,9 @@ impl Settled<'_> {
         match range.before {
             None => {
                 let parents = self.archive.ancestors(key);
-                let parents = parents.iter().filter_map(|key| self.history.shards.get(key));
+                // Nobody waits for what a parent has lost, and it may still go on.
+                let whole = |key: &&ShardKey| self.archive.shelves.get(key).is_some_and(|shelf| shelf.lost.is_empty());
+                let parents = parents.iter().filter(whole).filter_map(|key| self.history.shards.get(key));
                 let parents = parents.map(|parent| parent.cursor.version).max().unwrap_or(0);
                 holds!(start >= parents, "I2: {id} starts at version {start}, its parents ended at {parents}");
             }

@@ -43,6 +43,8 @@ pub struct Task {
     pub deadline: Timestamp,
     /// After so many polls its deadline comes.
     pub cut: Option<usize>,
+    /// Whether it began when nothing went wrong any more.
+    pub calm: bool,
     /// How often it was polled after that.
     pub late: usize,
     /// The order stream when it began.
