@@ -243,7 +243,6 @@ impl Consumer {
         if self.settings.as_of == AsOf::Latest {
             version = self.log.head(version).await?.max(version);
         }
-        engine.ensure(sources, version).await?;
         let Some(range) = self.next_range(shard, rest, version).await? else { return Ok(None) };
         let pending = before.with_pending(range.intent);
         let Some(held) = self.swap(key, &pending, held.etag.as_ref()).await? else { return Ok(None) };
@@ -279,7 +278,9 @@ impl Consumer {
         let forgotten = if planted(Bug::PendingStepsForgotten) { 1 } else { intent.steps.len() };
         let steps = intent.steps.get(..forgotten).unwrap_or_default();
         let encoding = Encoding { shard, steps, flags: &flags, keys: output.limits(), limits: Limits::NONE };
+        let mut in_use = engine.using();
         for step in &intent.steps {
+            in_use.add(step.version);
             engine.ensure(self.sources(), step.version).await?;
         }
         let Some((encoded, _)) = encode(&engine, slice, encoding).await? else { return Ok(None) };
@@ -322,7 +323,10 @@ impl Consumer {
     ) -> Result<Option<NextRange<'a>>, ProcessError> {
         let engine = &*self.engine;
         let flags = flags(rest);
-        let decided = decide(engine, self.sources(), rest, &flags, version).await?;
+        let mut in_use = engine.using();
+        in_use.add(version);
+        engine.ensure(self.sources(), version).await?;
+        let decided = decide(engine, self.sources(), rest, &flags, version, &mut in_use).await?;
         let output = self.deps.stores.open(&self.settings.output)?;
         let (keys, limits) = (output.limits(), self.settings.limits);
         let encoding = Encoding { shard, steps: &decided.steps, flags: &flags, keys, limits };

@@ -1,6 +1,7 @@
 //! A definition ready to run: its plan, and the reference data at the versions that its shards need.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -23,12 +24,14 @@ pub(super) struct Engine {
     observer: Arc<dyn Observer>,
     /// Newest first. Mostly one; a second where a shard is behind what the first still remembers.
     libraries: RwLock<Vec<Library>>,
+    /// The versions that somebody is at work with, each as often as there are such.
+    in_use: Mutex<BTreeMap<Version, usize>>,
     /// Digests of change files that flags named falsely. A change file never alters, so a storm of such flags costs one
     /// look at each file and no more.
     denied: Mutex<BTreeMap<Version, String>>,
 }
 
-/// So many libraries are kept.
+/// So many libraries are kept, and more only while they are in use.
 const LIBRARIES: usize = 2;
 /// So many falsely named versions are remembered.
 const DENIED: usize = 4_096;
@@ -46,7 +49,19 @@ pub(super) enum Honour {
 impl Engine {
     pub(super) fn new(definition: Definition, observer: Arc<dyn Observer>) -> Self {
         let plan = Plan::new(&definition);
-        Self { definition, plan, observer, libraries: RwLock::default(), denied: Mutex::default() }
+        Self {
+            definition,
+            plan,
+            observer,
+            libraries: RwLock::default(),
+            in_use: Mutex::default(),
+            denied: Mutex::default(),
+        }
+    }
+
+    /// For somebody who is going to work with some versions.
+    pub(super) fn using(&self) -> InUse<'_> {
+        InUse { engine: self, versions: Vec::new() }
     }
 
     /// The newest version that any of its references' bases defines: no record is joined below it. Whoever asks is about to
@@ -73,11 +88,20 @@ impl Engine {
         let references: Vec<_> = references.zip(self.plan.projections()).collect();
         let library = Library::load(sources, &references, version).await?;
         let mut libraries = self.libraries.write().await;
-        // The new one is always kept: whoever asked for it is behind the others.
-        libraries.truncate(LIBRARIES - 1);
+        while libraries.len() >= LIBRARIES {
+            let Some(place) = self.spare(&libraries) else { break };
+            libraries.remove(place);
+        }
         libraries.push(library);
         libraries.sort_by_key(|library| std::cmp::Reverse(library.head()));
         Ok(())
+    }
+
+    /// The place of the oldest library that nobody is at work with.
+    fn spare(&self, libraries: &[Library]) -> Option<usize> {
+        let in_use = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
+        let needed: Vec<_> = in_use.keys().filter_map(|version| place_of(libraries, *version)).collect();
+        (0..libraries.len()).rev().find(|place| !needed.contains(place))
     }
 
     /// Makes a version readable that the log is known to have.
@@ -190,39 +214,27 @@ impl Engine {
             let libraries = self.libraries.read().await;
             libraries.iter().find_map(|library| library.digest(flag.version).map(|digest| digest == flag.digest))
         };
-        let file = match known {
-            Some(true) => None,
+        match known {
             Some(false) => return Ok(Honour::No(IgnoredFlag::OtherDigest)),
-            None => match self.look_up(sources, flag, head).await? {
-                Ok(file) => file,
-                Err(why) => return Ok(Honour::No(why)),
-            },
-        };
-        // Whoever finishes this may be cold: the limit holds for what is at hand, too.
-        if flag.version > limit {
-            return Ok(Honour::Beyond);
+            // Whoever finishes this may be cold: the limit holds for what is at hand, too.
+            Some(true) if flag.version > limit => return Ok(Honour::Beyond),
+            Some(true) => return Ok(Honour::Yes),
+            None => {}
         }
-        self.advance(sources, flag.version, file).await?;
-        Ok(Honour::Yes)
-    }
-
-    /// Whether the log has what a flag announces, with the change file if it can be had, or why not.
-    async fn look_up(
-        &self,
-        sources: Sources<'_>,
-        flag: &Flag,
-        head: &mut Option<Version>,
-    ) -> Result<Result<Option<(ChangeFile, Bytes)>, IgnoredFlag>, LoadError> {
         if self.denied().get(&flag.version).is_some_and(|digest| *digest != flag.digest) {
-            return Ok(Err(IgnoredFlag::OtherDigest));
+            return Ok(Honour::No(IgnoredFlag::OtherDigest));
         }
         if head.is_some_and(|head| flag.version > head) || flag.version == 0 {
-            return Ok(Err(IgnoredFlag::Unknown));
+            return Ok(Honour::No(IgnoredFlag::Unknown));
         }
         // A flag may name any number: only its own file is looked at before it is believed.
         match sources.log.read(flag.version).await {
             Ok(Some((file, bytes))) if crate::change::digest(&bytes) == flag.digest || planted(Bug::AnyDigest) => {
-                Ok(Ok(Some((file, bytes))))
+                if flag.version > limit {
+                    return Ok(Honour::Beyond);
+                }
+                self.advance(sources, flag.version, Some((file, bytes))).await?;
+                Ok(Honour::Yes)
             }
             Ok(Some((_, bytes))) => {
                 let mut denied = self.denied();
@@ -230,7 +242,7 @@ impl Engine {
                     denied.pop_first();
                 }
                 denied.insert(flag.version, crate::change::digest(&bytes));
-                Ok(Err(IgnoredFlag::OtherDigest))
+                Ok(Honour::No(IgnoredFlag::OtherDigest))
             }
             Ok(None) => {
                 // Whatever else is forged in this batch above the head then costs nothing.
@@ -239,18 +251,28 @@ impl Engine {
                     *head = Some(sources.log.listed_head(known).await?);
                 }
                 if head.is_none_or(|head| flag.version > head) {
-                    return Ok(Err(IgnoredFlag::Unknown));
+                    return Ok(Honour::No(IgnoredFlag::Unknown));
                 }
                 // Later files are there: it has just been appended, or somebody deleted it and the flag may be true.
                 let appended = sources.log.read(flag.version).await?;
                 if appended.is_some_and(|(_, bytes)| crate::change::digest(&bytes) != flag.digest) {
-                    return Ok(Err(IgnoredFlag::OtherDigest));
+                    return Ok(Honour::No(IgnoredFlag::OtherDigest));
                 }
-                Ok(Ok(None))
+                if flag.version > limit {
+                    return Ok(Honour::Beyond);
+                }
+                self.advance(sources, flag.version, None).await?;
+                Ok(Honour::Yes)
             }
-            // The flag may have been true before the file was damaged. Nobody can follow the log through that; a snapshot
-            // file may lead past it.
-            Err(ReadError::Poison { .. }) => Ok(Ok(None)),
+            Err(ReadError::Poison { .. }) => {
+                if flag.version > limit {
+                    return Ok(Honour::Beyond);
+                }
+                // The flag may have been true before the file was damaged. Nobody can follow the log through that; a
+                // snapshot file may lead past it.
+                self.advance(sources, flag.version, None).await?;
+                Ok(Honour::Yes)
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -273,5 +295,37 @@ impl Engine {
 
 /// The library that can be read at a version.
 pub(super) fn covering(libraries: &[Library], version: Version) -> Option<&Library> {
-    libraries.iter().find(|library| library.oldest() <= version && version <= library.head())
+    place_of(libraries, version).and_then(|place| libraries.get(place))
+}
+
+fn place_of(libraries: &[Library], version: Version) -> Option<usize> {
+    libraries.iter().position(|library| library.oldest() <= version && version <= library.head())
+}
+
+/// Versions that one range needs, all at once: while this lives, no library that has one of them is put away for another.
+#[derive(Debug)]
+pub(super) struct InUse<'a> {
+    engine: &'a Engine,
+    versions: Vec<Version>,
+}
+
+impl InUse<'_> {
+    pub(super) fn add(&mut self, version: Version) {
+        self.versions.push(version);
+        *self.engine.in_use.lock().unwrap_or_else(PoisonError::into_inner).entry(version).or_default() += 1;
+    }
+}
+
+impl Drop for InUse<'_> {
+    fn drop(&mut self) {
+        let mut in_use = self.engine.in_use.lock().unwrap_or_else(PoisonError::into_inner);
+        for version in &self.versions {
+            if let Entry::Occupied(mut users) = in_use.entry(*version) {
+                *users.get_mut() -= 1;
+                if *users.get() == 0 {
+                    users.remove();
+                }
+            }
+        }
+    }
 }

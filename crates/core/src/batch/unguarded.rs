@@ -26,7 +26,6 @@ impl Consumer {
         let mut rest = all;
         while let Some(first) = rest.first() {
             progress.reached(first.sequence);
-            self.engine.ensure(self.sources(), version).await?;
             let Some(range) = self.next_range(shard, rest, version).await? else { continue };
             let report = self.write_out(stream, shard, &range.intent, range.encoded, false).await?;
             range.decided.tell(&*self.deps.observer, shard, range.taken);

@@ -267,3 +267,21 @@ async fn the_true_flag_of_a_missing_change_file_stops_the_shard_however_the_batc
         assert_eq!(world.rows(), expected(1..=3), "{cut:?}");
     }
 }
+
+#[tokio::test]
+async fn a_range_keeps_every_library_that_it_needs_beside_a_newer_one() {
+    let world = World::new();
+    world.flagged(9).await;
+    world.env().done(&world.cut(..6)).await;
+    world.put_snapshot(SnapshotName::of(8), "v8");
+    world.state.insert(&change_key(4), "poison");
+    world.put_snapshot(SnapshotName::rebase(4, 5), "scanned");
+    let env = world.env();
+    let consumer = &env.consumer;
+    consumer.engine.ensure(consumer.sources(), 9).await.unwrap();
+    // Versions 2 and 3 come from the base, 4 and 5 from the rebase file; the environment stands at 9.
+    env.done(&world.cut(6..12)).await;
+    let rows = [row(4, "scanned", 4), row(5, "scanned", 5)];
+    assert_eq!(world.rows(), [expected(1..=3), rows.to_vec()].concat());
+    assert_eq!(env.heard.reports().len(), 1, "in one range");
+}
