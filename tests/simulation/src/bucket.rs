@@ -131,7 +131,7 @@ impl Objects {
     pub fn mend(&mut self, reference: &str, seen: bool, rng: &mut Rng) -> Vec<About> {
         let (bucket, key) = if reference == AREAS { (PLACES, AREAS_KEY) } else { (KITCHEN, *rng.pick(&MENU_KEYS)) };
         let mut keys: Vec<_> = self.damaged.iter().filter(|(damaged, _)| *damaged == bucket).copied().collect();
-        if keys.is_empty() && self.active && self.below(reference).is_empty() && !(seen && rng.chance(500)) {
+        if self.active && self.below(reference).is_empty() && !(seen && rng.chance(500)) {
             keys.push((bucket, key));
         }
         keys.into_iter()

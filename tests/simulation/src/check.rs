@@ -219,6 +219,9 @@ impl Settled<'_> {
         for record in &shelf.records[..=first.unwrap_or(0)] {
             due.extend(bases.iter().map(|base| parents.max(written_by(record.arrival)).max(*base)));
         }
+        // Or at the floor, where that, or its announcement, is above.
+        let least = due.first().copied().unwrap_or(0);
+        due.extend(self.history.kept.announced.iter().filter(|floor| **floor > least));
         holds!(due.contains(&history.pin), "I4: {key:?} starts at version {}, due is one of {due:?}", history.pin);
         Ok(())
     }

@@ -21,6 +21,7 @@ impl Run {
             ("cursors/", "a cursor is corrupt"),
             ("changes/", "a change file is corrupt"),
             ("snapshots/_base/", "a base is corrupt"),
+            ("snapshots/0", "a snapshot file is corrupt"),
         ]);
         let objects = self.world.state.objects();
         let keys: Vec<&String> = objects.keys().filter(|key| key.starts_with(folder)).collect();

@@ -11,7 +11,7 @@ use crate::mapping::Source;
 use crate::schedule::Run;
 
 /// For so long the order stream keeps its records, in hours.
-const RETENTION_HOURS: i64 = 24;
+pub const RETENTION_HOURS: i64 = 24;
 
 impl Run {
     /// The day before a first deployment: the streams fill, and nobody reads them yet.
@@ -30,6 +30,13 @@ impl Run {
 
     /// Some hours pass, or days.
     pub fn pass_days(&mut self) {
+        // Whoever is in the middle of something may sleep through all of it, and much of what follows.
+        for task in &mut self.tasks {
+            if self.rng.chance(400) && self.world.weather.allows("a stalled environment") {
+                task.frozen = task.frozen.max(self.step_now + self.rng.below(1_200));
+                self.world.weather.happened("a stalled environment");
+            }
+        }
         self.give_up_lost_ranges();
         let hours = *self.rng.pick(&[1, 5, 13, 25, 30, 60]);
         self.world.weather.happened("days that pass");
@@ -56,9 +63,20 @@ impl Run {
         }
         self.list_shards();
         self.world.weather.resharded();
-        // A change that nobody has read stays: what then would have to be done, somebody has to do by hand.
-        let mappings = &mut self.mappings;
-        self.references.trim(|table, shard| mappings.place(&Source::Table(table, shard)).checkpoint);
+        // Where nobody reconciles, a change that nobody has read stays.
+        let (mappings, gaps) = (&mut self.mappings, self.features.gaps);
+        self.references.trim(
+            |table, shard| {
+                if gaps { usize::MAX } else { mappings.place(&Source::Table(table, shard)).checkpoint }
+            },
+        );
+        for (place, trimmed) in self.references.trimmed.clone() {
+            let place = self.mappings.place(&Source::Table(place.0, place.1));
+            if place.checkpoint < trimmed {
+                place.checkpoint = trimmed;
+                self.world.weather.happened("a gap in a table's stream");
+            }
+        }
     }
 
     /// What a shard held up to a place is no longer there to be read, and may never be committed.

@@ -17,7 +17,9 @@ impl Run {
     pub fn notice(&mut self, version: Version) {
         let mut about = vec![About::file(&change_key(version))];
         if self.rng.chance(100) {
-            about.push(About::file(&change_key(1 + self.rng.below(version as usize) as Version)));
+            // Not of what may be gone.
+            let floor = self.history.kept.floor.version;
+            about.push(About::file(&change_key(floor + 1 + self.rng.below((version - floor) as usize) as Version)));
         }
         self.notify(&about);
     }
@@ -166,8 +168,9 @@ impl Run {
 
     pub fn invoke(&mut self, function: Function, what: What, event: String) {
         let place = self.environment(function);
-        // A long-running process has all the time in the world.
-        let seconds = if self.calm { 60 } else { *self.rng.pick(&[2, 30, 60, 60, 400_000]) };
+        // A long-running process has all the time in the world; a function ends after a quarter of an hour.
+        let most = if function == Function::Enrich { 400_000 } else { 900 };
+        let seconds = if self.calm { 60 } else { *self.rng.pick(&[2, 30, 60, 60, most]) };
         let deadline = self.world.clock.now().plus_millis(seconds * 1000);
         let cut = self.rng.chance(self.features.cuts).then(|| self.rng.between(1, 120));
         let cut = cut.filter(|_| !self.calm && seconds <= 60 && self.world.weather.allows(function.deadline()));
@@ -177,8 +180,12 @@ impl Run {
             What::Notice(notice) => {
                 self.world.trace.note(format_args!("{} begins notice {}", environment.name, notice.event))
             }
+            What::Keep(request) => self.world.trace.note(format_args!("{} begins {request}", environment.name)),
         }
         environment.busy += 1;
+        if seconds > 3_600 {
+            self.world.weather.patient(&environment.name);
+        }
         let running = environment.invoke(event, deadline);
         let environment = environment.name.clone();
         self.tasks.push(Task {
@@ -202,7 +209,8 @@ impl Run {
                 environment.function == function && environment.busy < self.width && !environment.is_dead()
             })
             .collect();
-        if !warm.is_empty() && !self.rng.chance(100) {
+        let asked = self.calm && function == Function::Keep;
+        if !warm.is_empty() && (asked || !self.rng.chance(100)) {
             return *self.rng.pick(&warm);
         }
         self.started += 1;
@@ -227,6 +235,11 @@ impl Run {
                 let done = self.done(&batch, &answer)?;
                 self.mappings.end(&batch, done);
             }
+            What::Keep(request) => match answer {
+                Answer::Kept(summary) => self.kept(&request, task.calm, Ok(summary))?,
+                Answer::Failed(error) => self.kept(&request, task.calm, Err(error))?,
+                Answer::Dead | Answer::Done(_) => {}
+            },
             What::Notice(mut notice) => {
                 let whole = matches!(&answer, Answer::Done(failures) if failures.is_empty());
                 notice.failed += 1;
@@ -254,6 +267,8 @@ impl Run {
         // Where several invocations share an environment, nobody knows whose listing was the last.
         // Nor what happened where the stream was made again meanwhile, with shards of the same names.
         let known = self.width == 1 && stream == self.archive.stream;
+        // What has expired was read by everybody before.
+        let known = known && newest > Some(self.history.kept.floor.version);
         let Some(newest) = newest.filter(|_| known) else { return Ok(()) };
         self.refresh();
         for shard in &self.open[self.world.weather.listed(environment)] {
@@ -288,7 +303,7 @@ impl Run {
         let failures = match answer {
             Answer::Done(failures) if failures.is_empty() => return Ok(batch.end),
             Answer::Done(failures) => failures,
-            Answer::Dead => return Ok(batch.start),
+            Answer::Dead | Answer::Kept(_) => return Ok(batch.start),
             Answer::Failed(error) => {
                 let capture = matches!(batch.source, Source::Table(..)) && !batch.calm;
                 holds!(capture, "{batch:?} is refused: {error}");

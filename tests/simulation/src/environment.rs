@@ -18,6 +18,7 @@ use freshjoin_core::settings::{AsOf, DEFAULT_CONTENT_LIMIT};
 use freshjoin_core::time::Timestamp;
 use freshjoin_enricher::Enricher;
 use freshjoin_flag_injector::{FlagInjector, InjectorDeps, InjectorResponse};
+use freshjoin_log_keeper::{KeeperDeps, LogKeeper};
 
 use crate::definitions;
 use crate::events::{STATE_BUCKET, STATE_PREFIX, STREAM};
@@ -62,6 +63,7 @@ pub enum Function {
     Capture,
     Inject,
     Enrich,
+    Keep,
 }
 
 impl Function {
@@ -71,6 +73,7 @@ impl Function {
             Self::Capture => "a deadline in change-capture",
             Self::Inject => "a deadline in flag-injector",
             Self::Enrich => "a deadline in the enricher",
+            Self::Keep => "a deadline in log-keeper",
         }
     }
 }
@@ -80,6 +83,8 @@ impl Function {
 pub enum Answer {
     /// It answered; what it reported as failed.
     Done(Vec<String>),
+    /// log-keeper answered; its summary.
+    Kept(String),
     /// It answered with an error.
     Failed(String),
     /// Its environment died.
@@ -107,6 +112,7 @@ enum Deps {
     Capture(Arc<ChangeCapture>),
     Inject(Arc<FlagInjector>),
     Enrich(Arc<Enricher>),
+    Keep(Arc<LogKeeper>),
 }
 
 impl Environment {
@@ -148,6 +154,12 @@ impl Environment {
                 let consumer = Consumer::new(definition, deps, settings);
                 Deps::Enrich(Arc::new(Enricher { consumer, stream: STREAM.into() }))
             }
+            Function::Keep => {
+                let stores = Arc::new(world.stores.through(&gate));
+                let deps = KeeperDeps { state, stores, tables, stream, clock, content_limit: DEFAULT_CONTENT_LIMIT };
+                let toml = &world.definitions[deployment.definition].toml;
+                Deps::Keep(Arc::new(LogKeeper::new(toml, deps).expect("it is sound")))
+            }
         };
         Self { name, function, deployed, busy: 0, gate, deps }
     }
@@ -176,6 +188,10 @@ impl Environment {
                             Answer::Done(response.identifiers().map(str::to_owned).collect())
                         }
                         Ok(InjectorResponse::Done { .. }) => Answer::Done(Vec::new()),
+                        Err(error) => Answer::Failed(error.to_string()),
+                    },
+                    Deps::Keep(deps) => match freshjoin_log_keeper::handle(&event, deps, deadline).await {
+                        Ok(summary) => Answer::Kept(serde_json::to_string(&summary).expect("it is plain")),
                         Err(error) => Answer::Failed(error.to_string()),
                     },
                     Deps::Enrich(deps) => match freshjoin_enricher::handle(&event, deps, deadline).await {

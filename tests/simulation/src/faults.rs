@@ -58,6 +58,8 @@ struct State {
     /// How often the order stream was resharded, and at which such time each environment listed its shards last.
     generation: usize,
     listed: BTreeMap<String, usize>,
+    /// Environments in which something has no deadline to speak of: there a call that hangs ends by its own time limit.
+    patient: BTreeSet<String>,
     /// Environments between their listing of the shards and the end of what they listed them for.
     broadcasting: BTreeSet<String>,
 }
@@ -78,6 +80,7 @@ impl Weather {
             streamed: false,
             generation: 0,
             listed: BTreeMap::new(),
+            patient: BTreeSet::new(),
             broadcasting: BTreeSet::new(),
         })))
     }
@@ -133,6 +136,11 @@ impl Weather {
         self.state().listed.get(environment).copied().unwrap_or(0)
     }
 
+    /// An environment has begun an invocation without a deadline to speak of.
+    pub fn patient(&self, environment: &str) {
+        self.state().patient.insert(environment.to_owned());
+    }
+
     /// An environment has ended an invocation.
     pub fn ended(&self, environment: &str) {
         self.state().broadcasting.remove(environment);
@@ -153,7 +161,10 @@ struct Sky {
 impl Faults for Sky {
     fn next(&self, call: &Call<'_>) -> Fault {
         let state = &mut *self.weather.state();
-        let fault = state.draw(call);
+        let mut fault = state.draw(call);
+        if fault == Fault::Hang && state.patient.contains(&self.name) {
+            fault = Fault::Fail;
+        }
         if let Some(kind) = kind(&fault) {
             state.tally.fault(kind, call.operation);
         }
@@ -232,7 +243,7 @@ impl State {
         let millis = if slow { rng.between(1_000, 25_000) } else { rng.below(4) };
         clock.advance(Duration::from_millis(millis as u64));
         let rare = !matches!(call.operation, "GET" | "PUT");
-        if rng.chance(rates.hang) {
+        if rng.chance(if rare { rates.hang * 4 } else { rates.hang }) {
             return Fault::Hang;
         }
         if rng.chance(rates.crash) {

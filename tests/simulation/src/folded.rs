@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 
 use freshjoin_core::change::{Change, ObjectOp, Version};
-use freshjoin_core::reference::base_key;
+use freshjoin_core::reference::{ObjectLine, base_key};
+use freshjoin_core::snapshot::SnapshotName;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -34,6 +35,16 @@ struct Held {
 impl Folded {
     /// From the base and the change files; `None` where there is no base.
     pub fn new(history: &History, objects: &Objects, reference: &str) -> Result<Option<Self>, Violation> {
+        Self::through(history, objects, reference, Version::MAX)
+    }
+
+    /// The same up to a version, which is not below the base's.
+    pub fn through(
+        history: &History,
+        objects: &Objects,
+        reference: &str,
+        through: Version,
+    ) -> Result<Option<Self>, Violation> {
         let Some(bytes) = history.fixed.get(&base_key(reference)) else { return Ok(None) };
         let wrong = |what: &dyn std::fmt::Display| Violation(format!("the base of {reference}: {what}"));
         let text = std::str::from_utf8(bytes).map_err(|error| wrong(&error))?;
@@ -61,8 +72,9 @@ impl Folded {
         }
         holds!(named.is_empty(), "the base of {reference} forgets what the log names: {named:?}");
         let mut versions = BTreeMap::from([(base, all(&held))]);
-        for (version, (_, file)) in history.files.range(base + 1..) {
-            for change in &file.changes {
+        for (version, (_, file)) in history.files.range(base + 1..).take_while(|(version, _)| **version <= through) {
+            let changes = if history.lost.contains(version) { &[] } else { file.changes.as_slice() };
+            for change in changes {
                 let Change::Object(change) = change else { continue };
                 let object = change.object.as_str();
                 let order = rank(&change.sequencer);
@@ -83,6 +95,22 @@ impl Folded {
             versions.insert(*version, all(&held));
         }
         Ok(Some(Self { reference: Reference { base, versions }, held }))
+    }
+
+    /// I9: the lines of a snapshot file say the same.
+    pub fn same(&self, history: &History, name: SnapshotName, lines: &[ObjectLine]) -> Result<(), Violation> {
+        let mut due: BTreeMap<&str, &Held> = self.held.iter().map(|(object, held)| (object.as_str(), held)).collect();
+        for line in lines {
+            let object = line.object.as_str();
+            let held = due.remove(object);
+            let held = held.ok_or_else(|| Violation(format!("I9: {name}: {object} is too many")))?;
+            let found = line.sha256.as_deref().map(|sha256| content(history, object, sha256)).transpose()?;
+            let removed = held.rows.is_empty() || line.removed == held.removed;
+            let same = line.sequencer.as_deref().map(rank) == held.newest && found.unwrap_or_default() == held.rows;
+            holds!(same && removed, "I9: {name}: {object} is {line:?}, due is {held:?}");
+        }
+        holds!(due.is_empty(), "I9: {name} lacks {due:?}");
+        Ok(())
     }
 
     /// I5: in the end each object holds what its bucket does, and nothing else is left but what the last removals left.

@@ -4,19 +4,25 @@
 //! and the cursor's own rules: a range that was decided is committed before the next one is, whole, at versions that
 //! never decrease.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use freshjoin_core::batch::{Cursor, Intent};
-use freshjoin_core::change::{Change, ChangeFile, ObjectOp, Version};
+use freshjoin_core::change::{Change, ChangeFile, ObjectOp, Version, change_key};
 use freshjoin_core::ports::Object;
 use freshjoin_core::sequence::SequenceNumber;
+use freshjoin_core::snapshot::SnapshotName;
 use freshjoin_core::time::Timestamp;
 use sha2::{Digest, Sha256};
 
 use crate::archive::ShardKey;
+use crate::bucket::Objects;
 use crate::definitions::{PIPELINE, hex};
 use crate::events::STREAM;
+use crate::keeper::Kept;
+
+/// What log-keeper writes anew each time.
+const MUTABLE: [&str; 3] = ["snapshots/_latest.json", "snapshots/_keeper.json", "snapshots/_scan/"];
 
 /// An invariant that does not hold.
 #[derive(Debug)]
@@ -63,6 +69,12 @@ pub struct History {
     /// Definitions, bases, and copies of reference objects.
     pub fixed: BTreeMap<String, Bytes>,
     pub shards: BTreeMap<ShardKey, ShardHistory>,
+    /// The shards that the order stream has now.
+    pub open: BTreeSet<ShardKey>,
+    /// Change files that nobody can read any more.
+    pub lost: BTreeSet<Version>,
+    /// What log-keeper has done.
+    pub kept: Kept,
 }
 
 impl History {
@@ -71,8 +83,20 @@ impl History {
     }
 
     /// Takes note of an object of the state that may have been written.
-    pub fn observe(&mut self, key: &str, object: &Object) -> Result<(), Violation> {
+    pub fn observe(&mut self, key: &str, object: &Object, objects: &Objects, now: Timestamp) -> Result<(), Violation> {
         let bytes = &object.bytes;
+        if key == "floor.json" {
+            return self.floor(bytes, now);
+        }
+        if key.starts_with("snapshots/_base/") {
+            return self.base(key, bytes);
+        }
+        if let Some(name) = SnapshotName::parse(key) {
+            return self.snapshot(name, object, objects, now);
+        }
+        if MUTABLE.iter().any(|mutable| key.starts_with(mutable)) {
+            return Ok(());
+        }
         if key.starts_with("changes/") {
             return self.file(key, object);
         }
@@ -103,8 +127,11 @@ impl History {
         for key in self.fixed.keys() {
             holds!(objects.contains_key(key), "{key} was deleted");
         }
-        let files = objects.keys().filter(|key| key.starts_with("changes/")).count();
-        holds!(files == self.files.len(), "I8: a change file was deleted");
+        for version in self.files.keys() {
+            let key = change_key(*version);
+            let there = objects.contains_key(&key) || self.kept.gone.contains(&key);
+            holds!(there, "I8: change file {version} was deleted");
+        }
         Ok(())
     }
 
@@ -124,7 +151,13 @@ impl History {
         let version = freshjoin_core::log::version_of(key);
         let version = version.ok_or_else(|| Violation(format!("I8: {key} is no change file's key")))?;
         if let Some((known, _)) = self.files.get(&version) {
-            holds!(known == bytes, "I8: change file {version} was altered");
+            let floor = self.kept.floor;
+            if known != bytes && self.kept.gone.contains(key) && version <= floor.version {
+                // It does not count: whoever wrote it finds the floor above it.
+                self.kept.strays.insert(version);
+                return Ok(());
+            }
+            holds!(known == bytes, "I8: change file {version} was altered, the floor is {floor:?}");
             return Ok(());
         }
         holds!(version == self.head() + 1, "I8: a gap: change file {version} follows {}", self.head());
@@ -175,6 +208,9 @@ impl History {
                 holds!(after, "I3: {shard}: {} is decided a second time", intent.first);
                 let before = (!known.ranges.is_empty()).then_some(known.cursor.version);
                 known.ranges.push(Range { intent: intent.clone(), before, head });
+                known.cursor = cursor;
+                // Of a shard that is gone nothing is left to be read.
+                return if self.open.contains(&id) { self.above_floor(&id) } else { Ok(()) };
             }
             // A pin that the floor has passed is moved up.
             (None, None) if known.ranges.is_empty() && cursor.committed_through.is_none() => known.pin = cursor.version,

@@ -19,7 +19,10 @@ mod faults;
 mod features;
 mod folded;
 mod history;
+mod hunt;
+mod keeper;
 mod kinds;
+mod known;
 mod mapping;
 mod model;
 mod orders;
@@ -39,6 +42,7 @@ use freshjoin_core::bug::{Bug, plant};
 
 pub use campaign::{Campaign, campaign};
 pub use check::Summary;
+pub use hunt::{Caught, hunt};
 pub use kinds::{Off, Tally};
 pub use shrink::{Smallest, smallest};
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use clap::Parser;
 use freshjoin_core::bug::Bug;
-use freshjoin_simulation::{Off, Settings, campaign, replay_command, run, smallest};
+use freshjoin_simulation::{Off, Settings, campaign, hunt, replay_command, run, smallest};
 
 /// Runs freshjoin's handlers in a seeded world in which everything goes wrong, and checks that every invariant holds.
 #[derive(Debug, Parser)]
@@ -37,6 +37,9 @@ struct Arguments {
     /// A rule that is broken on purpose.
     #[arg(long, value_parser = bug)]
     bug: Option<Bug>,
+    /// Instead: break each rule in turn, and say which seed notices.
+    #[arg(long)]
+    hunt: bool,
 }
 
 fn bug(name: &str) -> Result<Bug, String> {
@@ -57,6 +60,9 @@ fn main() -> ExitCode {
     let settings = Settings { off, steps: arguments.steps, bug: arguments.bug };
     // A seed that panics says so itself; the backtrace is the replay's.
     std::panic::set_hook(Box::new(|_| {}));
+    if arguments.hunt {
+        return hunt_all(&arguments);
+    }
     match match arguments.seed {
         Some(seed) => one(seed, &settings),
         None => many(&arguments, &settings),
@@ -67,6 +73,33 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Every bug, or the one that was named, in no more than so many seeds each.
+fn hunt_all(arguments: &Arguments) -> ExitCode {
+    let mut all = true;
+    for bug in Bug::ALL.iter().copied().filter(|bug| arguments.bug.is_none_or(|only| only == *bug)) {
+        let start = Instant::now();
+        let line = match hunt(bug, None, arguments.seeds) {
+            Some(caught) => {
+                let what = caught.what.lines().next().unwrap_or_default().to_owned();
+                format!(
+                    "({bug:?}, {}),  // {} tried, {} s: {what:.160}",
+                    caught.seed,
+                    caught.tried,
+                    start.elapsed().as_secs()
+                )
+            }
+            None => {
+                all = false;
+                format!("{bug:?} survives {} seeds", arguments.seeds)
+            }
+        };
+        if writeln!(io::stdout(), "{line}").is_err() {
+            break;
+        }
+    }
+    if all { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn complain(what: &str) {

@@ -5,16 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use freshjoin_core::change::{Change, Version};
+use freshjoin_core::change::Version;
 use freshjoin_core::join::Counts;
 use freshjoin_core::record::Record;
-use freshjoin_core::time::Timestamp;
 use serde_json::Value;
 
 use crate::definitions::{Definition, Place};
 use crate::history::{History, Violation};
+use crate::known::{Keys, Start};
 use crate::orders::Sub;
-use crate::table::key_text;
 
 /// A reference's rows by what tells them apart, in the order in which a join gives them.
 pub type Rows = BTreeMap<String, Value>;
@@ -26,57 +25,20 @@ pub struct Reference {
     pub versions: BTreeMap<Version, Rows>,
 }
 
-/// What is known of a key: label and sequence number of its newest change (none where only the base names it), and row.
-type Known = (Option<(String, u64)>, Option<Value>);
-
 impl Reference {
     /// A table from its base and the change files; `None` where there is no base.
     pub fn fold(history: &History, table: &str) -> Result<Option<Self>, Violation> {
-        let Some(bytes) = history.fixed.get(&format!("snapshots/_base/{table}.jsonl")) else { return Ok(None) };
-        let wrong = |what: &dyn std::fmt::Display| Violation(format!("the base of {table}: {what}"));
-        let text = std::str::from_utf8(bytes).map_err(|error| wrong(&error))?;
-        let mut lines = text.lines().map(|line| serde_json::from_str::<Value>(line).map_err(|error| wrong(&error)));
-        let header = lines.next().ok_or_else(|| wrong(&"empty"))??;
-        let base = header["version"].as_u64().ok_or_else(|| wrong(&"no version"))?;
-        let started = header["scan_started"].as_str().unwrap_or_default();
-        let started: Timestamp = started.parse().map_err(|error| wrong(&error))?;
-        let mut known: BTreeMap<String, Known> = BTreeMap::new();
-        for line in lines {
-            let line = line?;
-            let newest = line["seq"]
-                .as_str()
-                .map(|seq| (line["label"].as_str().unwrap_or_default().to_owned(), seq.parse().unwrap_or_default()));
-            known.insert(key_text(table, &line["key"]), (newest, line.get("row").cloned()));
-        }
-        let mut versions = BTreeMap::from([(base, rows(&known))]);
-        for (version, (_, file)) in history.files.range(base + 1..) {
-            for change in &file.changes {
-                let Change::Row(change) = change else { continue };
-                if change.table != table {
-                    continue;
-                }
-                let key: Value = serde_json::from_str(change.key.get()).map_err(|error| wrong(&error))?;
-                let key = key_text(table, &key);
-                let order = (change.label.clone(), change.sequence.as_str().parse().unwrap_or_default());
-                let takes = match known.get(&key) {
-                    None => true,
-                    Some((Some(newest), _)) => order > *newest,
-                    // Five minutes, as source clocks differ.
-                    Some((None, _)) => change.at.millis() >= started.millis() - 300_000,
-                };
-                if takes {
-                    let row = change.row.as_ref().map(|row| serde_json::from_str(row.get())).transpose();
-                    known.insert(key, (Some(order), row.map_err(|error| wrong(&error))?));
-                }
-            }
-            versions.insert(*version, rows(&known));
-        }
+        let Some(start) = Start::base(history, table)? else { return Ok(None) };
+        let (base, mut versions) = (start.version, BTreeMap::new());
+        start.follow(history, table, Version::MAX, |version, keys| {
+            versions.insert(version, rows(keys));
+        })?;
         Ok(Some(Self { base, versions }))
     }
 }
 
-fn rows(known: &BTreeMap<String, Known>) -> Rows {
-    known.iter().filter_map(|(key, (_, row))| Some((key.clone(), row.clone()?))).collect()
+fn rows(keys: &Keys) -> Rows {
+    keys.iter().filter_map(|(key, known)| Some((key.clone(), known.row.clone()?))).collect()
 }
 
 /// What a range comes to.

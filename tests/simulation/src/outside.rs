@@ -45,6 +45,11 @@ impl Run {
     pub fn change_objects(&mut self) {
         let (told, about) = self.objects.change(&mut self.rng);
         self.world.trace.note(format_args!("objects{told}"));
+        let missed = "a missed notice of an object";
+        if self.features.gaps && self.rng.chance(250) && self.world.weather.allows(missed) {
+            self.world.weather.happened(missed);
+            return;
+        }
         self.notify_objects(&about);
     }
 
@@ -180,7 +185,9 @@ impl Run {
     pub fn recreate_table(&mut self) {
         self.features.recreated_tables = self.rng.chance(300);
         self.world.weather.happened("a recreated table");
-        let table = self.references.recreate(true, &mut self.rng);
+        // Whoever makes a table again puts every row, or has log-keeper look at what became of them.
+        let whole = !(self.features.gaps && self.rng.chance(500));
+        let table = self.references.recreate(whole, &mut self.rng);
         self.world.trace.note(format_args!("{table} is made again"));
     }
 }

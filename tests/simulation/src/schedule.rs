@@ -56,6 +56,8 @@ pub enum What {
     Batch(Batch),
     /// An event of S3.
     Notice(Notice),
+    /// What log-keeper is to do.
+    Keep(String),
 }
 
 impl What {
@@ -95,9 +97,13 @@ pub struct Run {
     pub started: usize,
     /// How many invocations an environment takes at once: one in Lambda, several in a worker.
     pub width: usize,
+    /// How many steps there were.
+    pub step_now: usize,
     /// From this step on the enricher's mapping is there.
     pub enriching_from: usize,
     pub calm: bool,
+    /// What log-keeper answered last, its error where it failed.
+    pub said: Option<Result<String, String>>,
 }
 
 /// So many different records a run has at most, flags aside.
@@ -166,11 +172,17 @@ impl Run {
             width: if rng.chance(250) { 4 } else { 1 },
             enriching_from: if features.objects { rng.below(500) } else { rng.below(1_000) },
             calm: false,
+            said: None,
+            step_now: 0,
             rng,
         };
         run.list_shards();
+        if run.features.keeper {
+            run.world.stores.keep_given_up();
+        }
         for (there, event) in [
             (features.objects, "a reference on S3"),
+            (features.keeper, "log-keeper"),
             (!features.guarded, "delivery at least once"),
             (features.day_old, "a day-old stream at the first deployment"),
         ] {
@@ -194,6 +206,7 @@ impl Run {
 
     /// One thing happens.
     fn step(&mut self, step: usize) -> Result<(), Violation> {
+        self.step_now = step;
         self.world.clock.advance(Duration::from_millis(self.rng.below(4) as u64));
         let on = |there: bool, weight| if there { weight } else { 0 };
         let features = self.features;
@@ -216,9 +229,12 @@ impl Run {
             on(features.objects, 4),
             on(features.recreated_tables, 1),
             on(features.recreated_stream, 1),
-            on(features.days, 2),
+            on(features.days, if features.keeper { 7 } else { 2 }),
             on(features.rot, 3),
             on(features.rot, 6),
+            on(features.keeper, 16),
+            on(features.keeper, 10),
+            on(features.gaps, 4),
         ];
         match self.rng.weighted(&weights) {
             0 => self.go_on(step)?,
@@ -248,7 +264,10 @@ impl Run {
             17 => self.recreate_stream(),
             18 => self.pass_days(),
             19 => self.rot(),
-            _ => self.mend_rot(),
+            20 => self.mend_rot(),
+            21 => self.keep(),
+            22 => self.vanish(),
+            _ => self.lose_changes(),
         }
         self.observe()
     }
@@ -268,8 +287,10 @@ impl Run {
         }
         // Notices above all overtake each other where one that is being dealt with stands still.
         let notice = self.tasks.get(place).is_some_and(|task| task.what.is_of_object());
-        if self.rng.chance(if notice { 80 } else { 5 }) && self.world.weather.allows("a stalled environment") {
-            let place = if notice { place } else { self.rng.below(self.tasks.len().max(1)) };
+        let keeper = self.tasks.get(place).is_some_and(|task| matches!(task.what, What::Keep(_)));
+        let often = if notice { 80 } else { 5 };
+        if self.rng.chance(if keeper { 20 } else { often }) && self.world.weather.allows("a stalled environment") {
+            let place = if notice || keeper { place } else { self.rng.below(self.tasks.len().max(1)) };
             let frozen = step + self.rng.below(800);
             if let Some(task) = self.tasks.get_mut(place) {
                 self.world.weather.happened("a stalled environment");
@@ -315,6 +336,7 @@ impl Run {
         self.archive.list(&self.shards);
         let open = self.shards.iter().filter(|shard| shard.open);
         self.open.push(open.map(|shard| self.archive.key(&shard.id)).collect());
+        self.history.open = self.shards.iter().map(|shard| self.archive.key(&shard.id)).collect();
     }
 
     fn environment_is_dead(&self, place: usize) -> bool {
@@ -328,6 +350,7 @@ impl Run {
         if written.is_empty() {
             return Ok(());
         }
+        let (floor, strays) = (self.history.kept.floor.version, self.history.kept.strays.len());
         let root = format!("{STATE_BUCKET}/{STATE_PREFIX}/");
         let mut keys: Vec<&str> = written.iter().filter_map(|path| path.strip_prefix(&root)).collect();
         copies_first(&mut keys);
@@ -335,8 +358,19 @@ impl Run {
             if let Some(object) = self.world.state.peek(key)
                 && self.rotten.get(key).is_none_or(|(_, rot)| *rot != object.bytes)
             {
-                self.history.observe(key, &object)?;
+                self.history.observe(key, &object, &self.objects, self.world.clock.now())?;
             }
+        }
+        self.observe_given_up()?;
+        let after = self.history.kept.floor.version;
+        if after > floor {
+            self.world.weather.happened("a floor that rises");
+            if self.tasks.iter().any(|task| task.frozen > self.step_now) {
+                self.world.weather.happened("a floor that rises while somebody is stalled");
+            }
+        }
+        if self.history.kept.strays.len() > strays {
+            self.world.weather.happened("a change file under the floor");
         }
         while self.noticed < self.history.head() {
             self.noticed += 1;

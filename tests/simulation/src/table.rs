@@ -91,6 +91,22 @@ impl References {
         table
     }
 
+    /// Some rows of a table change, or all go, without a word to its stream.
+    pub fn restore(&mut self, rng: &mut Rng) -> String {
+        let table = *rng.pick(&[PRIORITIES, CUSTOMERS]);
+        let most = *rng.pick(&[1, 3, 20]);
+        let mut told = format!("{table} is restored:");
+        for key in keys(table) {
+            if rng.below(10) < most {
+                let row = row(table, &key, rng);
+                let row = (most < 20 && rng.chance(600)).then_some(&row);
+                self.write(table, &key, row);
+                told.push_str(&format!(" {key} → {}", row.unwrap_or(&Value::Null)));
+            }
+        }
+        told
+    }
+
     /// One change, or two of one table at once.
     pub fn change(&mut self, rng: &mut Rng) -> String {
         let mut told = String::new();

@@ -1,0 +1,8 @@
+//! log-keeper in the simulation: when it runs and what it is asked for, and what must hold of all that it does.
+
+mod files;
+mod gaps;
+mod schedule;
+mod watch;
+
+pub use watch::Kept;
