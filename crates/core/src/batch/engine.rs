@@ -214,27 +214,39 @@ impl Engine {
             let libraries = self.libraries.read().await;
             libraries.iter().find_map(|library| library.digest(flag.version).map(|digest| digest == flag.digest))
         };
-        match known {
+        let file = match known {
+            Some(true) => None,
             Some(false) => return Ok(Honour::No(IgnoredFlag::OtherDigest)),
-            // Whoever finishes this may be cold: the limit holds for what is at hand, too.
-            Some(true) if flag.version > limit => return Ok(Honour::Beyond),
-            Some(true) => return Ok(Honour::Yes),
-            None => {}
+            None => match self.look_up(sources, flag, head).await? {
+                Ok(file) => file,
+                Err(why) => return Ok(Honour::No(why)),
+            },
+        };
+        // Whoever finishes this may be cold: the limit holds for what is at hand, too.
+        if flag.version > limit {
+            return Ok(Honour::Beyond);
         }
+        self.advance(sources, flag.version, file).await?;
+        Ok(Honour::Yes)
+    }
+
+    /// Whether the log has what a flag announces, with the change file if it can be had, or why not.
+    async fn look_up(
+        &self,
+        sources: Sources<'_>,
+        flag: &Flag,
+        head: &mut Option<Version>,
+    ) -> Result<Result<Option<(ChangeFile, Bytes)>, IgnoredFlag>, LoadError> {
         if self.denied().get(&flag.version).is_some_and(|digest| *digest != flag.digest) {
-            return Ok(Honour::No(IgnoredFlag::OtherDigest));
+            return Ok(Err(IgnoredFlag::OtherDigest));
         }
         if head.is_some_and(|head| flag.version > head) || flag.version == 0 {
-            return Ok(Honour::No(IgnoredFlag::Unknown));
+            return Ok(Err(IgnoredFlag::Unknown));
         }
         // A flag may name any number: only its own file is looked at before it is believed.
         match sources.log.read(flag.version).await {
             Ok(Some((file, bytes))) if crate::change::digest(&bytes) == flag.digest || planted(Bug::AnyDigest) => {
-                if flag.version > limit {
-                    return Ok(Honour::Beyond);
-                }
-                self.advance(sources, flag.version, Some((file, bytes))).await?;
-                Ok(Honour::Yes)
+                Ok(Ok(Some((file, bytes))))
             }
             Ok(Some((_, bytes))) => {
                 let mut denied = self.denied();
@@ -242,7 +254,7 @@ impl Engine {
                     denied.pop_first();
                 }
                 denied.insert(flag.version, crate::change::digest(&bytes));
-                Ok(Honour::No(IgnoredFlag::OtherDigest))
+                Ok(Err(IgnoredFlag::OtherDigest))
             }
             Ok(None) => {
                 // Whatever else is forged in this batch above the head then costs nothing.
@@ -251,28 +263,18 @@ impl Engine {
                     *head = Some(sources.log.listed_head(known).await?);
                 }
                 if head.is_none_or(|head| flag.version > head) {
-                    return Ok(Honour::No(IgnoredFlag::Unknown));
+                    return Ok(Err(IgnoredFlag::Unknown));
                 }
                 // Later files are there: it has just been appended, or somebody deleted it and the flag may be true.
                 let appended = sources.log.read(flag.version).await?;
                 if appended.is_some_and(|(_, bytes)| crate::change::digest(&bytes) != flag.digest) {
-                    return Ok(Honour::No(IgnoredFlag::OtherDigest));
+                    return Ok(Err(IgnoredFlag::OtherDigest));
                 }
-                if flag.version > limit {
-                    return Ok(Honour::Beyond);
-                }
-                self.advance(sources, flag.version, None).await?;
-                Ok(Honour::Yes)
+                Ok(Ok(None))
             }
-            Err(ReadError::Poison { .. }) => {
-                if flag.version > limit {
-                    return Ok(Honour::Beyond);
-                }
-                // The flag may have been true before the file was damaged. Nobody can follow the log through that; a
-                // snapshot file may lead past it.
-                self.advance(sources, flag.version, None).await?;
-                Ok(Honour::Yes)
-            }
+            // The flag may have been true before the file was damaged. Nobody can follow the log through that; a snapshot
+            // file may lead past it.
+            Err(ReadError::Poison { .. }) => Ok(Ok(None)),
             Err(error) => Err(error.into()),
         }
     }

@@ -148,11 +148,10 @@ impl Library {
         self.head
     }
 
-    /// The digest of a version's change file, if this library remembers it: that version can be read then.
+    /// The digest of a version's change file, if this library remembers it, whether or not that version can still be read.
     #[must_use]
     pub fn digest(&self, version: Version) -> Option<&str> {
-        // It may have read the log from further back than it can be read at, or have forgotten rows since.
-        self.digests.get(&version).filter(|_| version >= self.oldest).map(String::as_str)
+        self.digests.get(&version).map(String::as_str)
     }
 
     /// How many of these files can be applied together, and what has to be read for that: at most one file's contents,

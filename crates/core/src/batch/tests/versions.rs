@@ -1,7 +1,13 @@
 //! Which version a record is joined with: the newest flag before it in its shard, everywhere and always.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::world::{DEFINITION, World, order, row};
+use crate::change::change_key;
 use crate::join::Limits;
+use crate::memory::{Call, Fault};
+use crate::reference::RING;
 
 /// Orders between the flags of versions 1 to 3, version 2 coming late and twice.
 async fn world() -> World {
@@ -177,5 +183,69 @@ async fn shards_far_behind_one_another_share_an_environment() {
         world.state.insert(&key(shard), cursor);
         env.done_of(shard, &behind.cut(..)).await;
         assert!(world.rows().contains(&row(version, &format!("v{version}"), version)), "{shard}");
+        assert!(env.consumer.engine.libraries().await.len() <= 2, "each may fill a quarter of the memory");
     }
+}
+
+#[tokio::test]
+async fn a_range_spans_so_many_versions_and_not_one_more() {
+    for (version, ranges) in [(RING, 1), (RING + 1, 2)] {
+        let world = Arc::new(long(&[version]).await);
+        let armed = Arc::new(AtomicBool::new(true));
+        let cold = world.env_with({
+            let (world, armed) = (Arc::clone(&world), Arc::clone(&armed));
+            let file = world.state.objects()[&change_key(version)].clone();
+            Arc::new(move |call: &Call<'_>| {
+                // It is appended right after the first look at it.
+                if call.operation == "LIST" && call.key.contains("changes") && armed.swap(false, Ordering::Relaxed) {
+                    world.state.insert(&change_key(version), file.clone());
+                }
+                Fault::None
+            })
+        });
+        let other = "shardId-000000000007";
+        let warm = world.env();
+        let cursor = world.state.objects()[&crate::batch::cursor_key("p", "s", super::world::SHARD)].clone();
+        world.state.insert(&crate::batch::cursor_key("p", "s", other), cursor.clone());
+        warm.done_of(other, &world.cut(..)).await;
+        assert_eq!(warm.heard.reports().len(), ranges, "{version}: from the log");
+        let third = "shardId-000000000008";
+        world.state.insert(&crate::batch::cursor_key("p", "s", third), cursor);
+        warm.done_of(third, &world.cut(..)).await;
+        assert_eq!(warm.heard.reports().len(), 2 * ranges, "{version}: from memory");
+        world.state.remove(&change_key(version));
+        cold.done(&world.cut(..)).await;
+        assert!(!armed.load(Ordering::Relaxed));
+        assert_eq!(cold.heard.reports().len(), ranges, "{version}: just appended");
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_change_file_beyond_a_range_s_span_lets_the_range_before_it_through() {
+    for (version, rows) in [(RING, 0), (RING + 1, 1)] {
+        let world = long(&[version]).await;
+        world.state.insert(&change_key(version), "x");
+        world.env().fails(&world.cut(..)).await;
+        assert_eq!(world.rows().len(), rows, "{version}");
+    }
+}
+
+#[tokio::test]
+async fn a_version_that_is_remembered_without_its_rows_is_loaded_again() {
+    let world = World::new();
+    pin_at_zero(&world);
+    let items: Vec<_> = (0..20).map(|n| format!("i{n}")).collect();
+    for version in 1..=6 {
+        let priority = format!("v{version}");
+        let changes: Vec<_> = items.iter().map(|item| (item.as_str(), Some(priority.as_str()))).collect();
+        assert_eq!(world.change(&changes), version);
+    }
+    world.send([order(0, "i0"), world.flag(2), order(2, "i0"), world.flag(6), order(6, "i0")]).await;
+    let ahead = "shardId-000000000007";
+    let cursor = world.state.objects()[&crate::batch::cursor_key("p", "s", super::world::SHARD)].clone();
+    world.state.insert(&crate::batch::cursor_key("p", "s", ahead), cursor);
+    let env = world.env();
+    env.done_of(ahead, &world.cut(3..)).await;
+    env.done(&world.cut(..3)).await;
+    assert_eq!(world.rows(), [row(0, "", 0), row(2, "v2", 2), row(6, "v6", 6)]);
 }
