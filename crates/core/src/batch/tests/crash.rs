@@ -1,11 +1,14 @@
 //! An environment dies, or an answer is lost, at each write of a batch; another one goes on with another cut.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
 use super::world::{Row, World, order, row};
-use crate::memory::Fault;
+use crate::batch::ProcessError;
+use crate::memory::{Call, Fault};
 
 /// The writes of the batch: intent, three output objects, dead letters, commit.
 const PUTS: usize = 6;
@@ -112,6 +115,28 @@ async fn a_write_that_meets_another_is_tried_again_within_the_call() {
         env.script("PUT", place, Fault::Busy);
         env.done(&world.cut(2..)).await;
         assert_eq!(world.everything(), undisturbed, "busy at write {place}");
+    }
+}
+
+#[tokio::test]
+async fn a_write_that_always_meets_another_is_given_up() {
+    for (part, puts) in [("pipelines/", 64), ("_freshjoin", 64), ("cursors/", 65)] {
+        let world = world().await;
+        let busy = Arc::new(AtomicU64::new(0));
+        let env = world.env_with({
+            let busy = Arc::clone(&busy);
+            Arc::new(move |call: &Call<'_>| {
+                if call.operation != "PUT" || !call.key.contains(part) {
+                    return Fault::None;
+                }
+                busy.fetch_add(1, Ordering::Relaxed);
+                Fault::Busy
+            })
+        });
+        let error = env.fails(&world.cut(..)).await;
+        assert!(matches!(error, ProcessError::Contended(_)), "{part}: {error}");
+        assert_eq!(busy.load(Ordering::Relaxed), puts, "{part}");
+        assert!(world.rows().is_empty(), "{part}");
     }
 }
 

@@ -113,7 +113,7 @@ async fn a_handed_over_part_is_no_substitute_for_the_whole_range() {
         let env = world.env();
         env.done(&world.cut(from..to)).await;
         assert_eq!(world.rows(), finished());
-        assert!(env.gate.count("GetRecords") > 0);
+        assert_eq!(env.gate.count("GetRecords"), 1, "nothing is read beyond the range");
     }
     let (world, _) = pending().await;
     let mut holed = world.cut(2..4);
@@ -162,4 +162,62 @@ async fn a_range_of_which_a_part_has_left_the_stream_stops_the_shard() {
     let error = world.env().fails(&world.cut(..)).await;
     assert!(matches!(error, ProcessError::RangeGone { found: 3, expected: 4, .. }), "{error}");
     assert_eq!((world.everything(), world.cursor()), (before, cursor));
+}
+
+#[tokio::test]
+async fn a_range_that_has_left_a_stream_without_newer_records_stops_the_shard() {
+    let (world, _) = pending().await;
+    let late = world.cut(5..);
+    world.wait(3600);
+    world.stream.trim(START.plus_millis(3_600_000));
+    let error = world.env().fails(&late).await;
+    assert!(matches!(error, ProcessError::RangeGone { found: 0, expected: 4, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_range_that_is_not_the_stream_s_stops_the_shard() {
+    let (world, _) = pending().await;
+    world.wait(1);
+    world.orders([5]).await;
+    let place = |at: usize| world.cut(..).get(at).unwrap().sequence.to_owned();
+    // A sequence number that no record has, right after another's.
+    let next = |sequence: &str| {
+        let (front, digit) = sequence.split_at(sequence.len() - 1);
+        format!("{front}{}", digit.parse::<u8>().unwrap() + 1)
+    };
+    let key = crate::batch::cursor_key("p", "s", super::world::SHARD);
+    let sound = String::from_utf8(world.state.objects()[&key].to_vec()).unwrap();
+    let (first, last) = (place(2), place(5));
+    let between = next(&place(1));
+    for (from, to) in [
+        (format!("\"first\":\"{first}\""), format!("\"first\":\"{between}\"")),
+        (format!("\"last\":\"{last}\""), format!("\"last\":\"{}\"", next(&last))),
+        ("\"records\":4".into(), "\"records\":5".into()),
+    ] {
+        assert!(sound.contains(&from), "{sound}");
+        world.state.insert(&key, sound.replace(&from, &to));
+        let error = world.env().fails(&world.cut(6..)).await;
+        assert!(matches!(error, ProcessError::RangeGone { found: 4, .. }), "{to}: {error}");
+        assert_eq!(world.rows().len(), 2, "{to}");
+    }
+}
+
+#[tokio::test]
+async fn each_is_finished_by_its_own_definition_whichever_was_loaded_before() {
+    let (mut world, _) = pending().await;
+    let inner = DEFINITION.replace("[output]", "join = \"inner\"\n[output]");
+    world.definition = inner.replace("\"n\", ", "\"n\", \"dish\", ");
+    let third = world.env();
+    let load = definition_key("p", &Definition::parse(DEFINITION).unwrap().digest);
+    third.done(&world.cut(2..6)).await;
+    assert!(world.state.remove(&load), "it is not asked for again");
+    world.definition = inner;
+    world.send([order(5, "z"), order(6, "a")]).await;
+    let dying = world.warm(&world.cut(..6)).await;
+    dying.script("PUT", 0, Fault::CrashAfter);
+    assert!(dying.batch(&world.cut(6..)).await.is_none());
+    third.done(&world.cut(6..)).await;
+    let mut rows = finished();
+    rows.push(row(6, "v1", 1));
+    assert_eq!(world.rows(), rows, "the left join, then the inner join");
 }

@@ -54,6 +54,21 @@ async fn an_environment_that_remembers_the_earlier_stream_asks_before_it_starts_
 }
 
 #[tokio::test]
+async fn an_environment_asks_which_stream_it_is_once_a_minute() {
+    let world = World::new();
+    world.orders(0..4).await;
+    let env = world.warm(&world.cut(..1)).await;
+    world.wait(58);
+    env.done(&world.cut(1..2)).await;
+    assert_eq!(env.gate.count("DescribeStream"), 0);
+    world.wait(2);
+    env.done(&world.cut(2..3)).await;
+    assert_eq!(env.gate.count("DescribeStream"), 1);
+    env.done(&world.cut(3..)).await;
+    assert_eq!(env.gate.count("DescribeStream"), 1);
+}
+
+#[tokio::test]
 async fn the_first_batch_of_a_shard_asks_which_stream_it_is() {
     let (world, old) = recreated().await;
     // As after a retirement by hand: no cursor to compare with.
