@@ -283,7 +283,7 @@ impl Consumer {
             in_use.add(step.version);
             engine.ensure(self.sources(), step.version).await?;
         }
-        let Some((encoded, _)) = encode(&engine, slice, encoding).await? else { return Ok(None) };
+        let Some((encoded, _)) = encode(&engine, self.sources(), slice, encoding).await? else { return Ok(None) };
         self.carry_out(stream, shard, key, cursor, held, encoded, true).await
     }
 
@@ -330,7 +330,9 @@ impl Consumer {
         let output = self.deps.stores.open(&self.settings.output)?;
         let (keys, limits) = (output.limits(), self.settings.limits);
         let encoding = Encoding { shard, steps: &decided.steps, flags: &flags, keys, limits };
-        let Some((encoded, taken)) = encode(engine, decided.slice, encoding).await? else { return Ok(None) };
+        let Some((encoded, taken)) = encode(engine, self.sources(), decided.slice, encoding).await? else {
+            return Ok(None);
+        };
         let last = taken.checked_sub(1).and_then(|place| rest.get(place));
         let Some((first, last)) = rest.first().zip(last) else { return Ok(None) };
         let intent = Intent {

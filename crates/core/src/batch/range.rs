@@ -4,13 +4,13 @@
 //! again gives the same bytes.
 
 use crate::change::{Flag, Version};
-use crate::encode::EncodeError;
 use crate::join::{Encoded, Encoder, Limits, Taken};
 use crate::ports::KeyLimits;
 use crate::record::{FlagFinder, Record, Records};
 use crate::reference::{LoadError, RING, Sources};
 use crate::sequence;
 
+use super::ProcessError;
 use super::cursor::Step;
 use super::engine::{Engine, Honour, InUse, covering};
 use super::report::{IgnoredFlag, Observer};
@@ -177,16 +177,17 @@ pub(super) struct Encoding<'a> {
 }
 
 /// Encodes as many records of a slice as the limits allow, at least one; with how many that were. `None` if a version has
-/// just been forgotten.
+/// just been forgotten. No two versions need be remembered at once: each is made readable when its records come.
 ///
 /// # Errors
-/// [`EncodeError`] where an object cannot be made of its rows.
+/// [`ProcessError`] where a version cannot be read, or an object cannot be made of its rows.
 pub(super) async fn encode(
     engine: &Engine,
+    sources: Sources<'_>,
     slice: Slice<'_>,
     with: Encoding<'_>,
-) -> Result<Option<(Encoded, usize)>, EncodeError> {
-    let libraries = engine.libraries().await;
+) -> Result<Option<(Encoded, usize)>, ProcessError> {
+    let mut libraries = engine.libraries().await;
     let mut encoder = Encoder::new(&engine.plan, with.shard, with.keys, with.limits);
     let mut steps = with.steps.iter().peekable();
     let mut flags = with.flags.iter().peekable();
@@ -195,6 +196,11 @@ pub(super) async fn encode(
     for record in slice.iter() {
         while let Some(step) = steps.next_if(|step| sequence::compare(step.from.as_str(), record.sequence).is_le()) {
             version = step.version;
+            if covering(&libraries, version).is_none() {
+                drop(libraries);
+                engine.ensure(sources, version).await?;
+                libraries = engine.libraries().await;
+            }
             let Some(library) = covering(&libraries, version) else { return Ok(None) };
             references = Some(library.references());
         }
@@ -213,4 +219,38 @@ pub(super) async fn encode(
     }
     drop(libraries);
     Ok(Some((encoder.finish()?, taken)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Timestamp;
+
+    fn sequences(slice: Slice<'_>) -> Vec<&str> {
+        slice.iter().map(|record| record.sequence).collect()
+    }
+
+    #[test]
+    fn a_slice_knows_its_ends() {
+        let mut records = Records::default();
+        for sequence in ["10", "20", "30", "40", "50"] {
+            records.push(sequence, Timestamp::default(), b"").unwrap();
+        }
+        let some = Slice::all(&records).from(1).to(3);
+        assert_eq!((sequences(some), some.start(), some.len()), (vec!["20", "30", "40"], 1, 3));
+        assert_eq!(some.first().map(|record| record.sequence), Some("20"));
+        assert_eq!(some.get(2).map(|record| record.sequence), Some("40"));
+        assert!(some.get(3).is_none(), "it goes on, but not in this slice");
+        assert_eq!(sequences(some.to(9)), ["20", "30", "40"]);
+        assert_eq!(sequences(some.from(0)), ["20", "30", "40"]);
+        let none = some.from(9);
+        assert!(none.len() == 0 && none.first().is_none() && none.get(0).is_none());
+        assert_eq!(some.between("20", "40").map(sequences), Some(vec!["20", "30", "40"]));
+        assert_eq!(some.between("30", "30").map(sequences), Some(vec!["30"]));
+        for (first, last) in [("10", "30"), ("30", "50"), ("25", "30"), ("20", "35"), ("30", "20"), ("40", "20")] {
+            assert!(some.between(first, last).is_none(), "{first} {last}");
+        }
+        let before = |sequence| some.partition(|record| sequence::compare(record.sequence, sequence).is_lt());
+        assert_eq!([before("1"), before("30"), before("35"), before("99")], [1, 2, 3, 4]);
+    }
 }

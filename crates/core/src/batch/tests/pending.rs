@@ -125,6 +125,14 @@ async fn a_handed_over_part_is_no_substitute_for_the_whole_range() {
 }
 
 #[tokio::test]
+async fn a_range_that_was_handed_over_is_not_read_again() {
+    let (world, _) = pending().await;
+    let env = world.env();
+    env.done(&world.cut(1..)).await;
+    assert_eq!((world.rows(), env.gate.count("GetRecords")), (finished(), 0));
+}
+
+#[tokio::test]
 async fn a_failed_read_of_the_stream_is_no_missing_range() {
     let (world, _) = pending().await;
     let env = world.env();

@@ -162,6 +162,7 @@ fn one_environment_may_work_on_several_shards_at_once() {
         let rows = world.rows();
         assert_eq!(rows.len(), 10, "seed {seed}");
         assert!(rows.iter().all(|(n, _, version)| *n < 4 || *version == 1), "seed {seed}");
+        assert!(env.heard.refreshed().iter().all(|refreshed| refreshed.files > 0), "seed {seed}: told of nothing");
     }
 }
 

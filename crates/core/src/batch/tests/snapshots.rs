@@ -100,6 +100,20 @@ async fn an_environment_that_the_floor_has_passed_goes_on_from_a_snapshot_file()
 }
 
 #[tokio::test]
+async fn a_store_that_fails_is_no_reason_to_start_over_from_a_snapshot_file() {
+    let world = World::new();
+    world.flagged(3).await;
+    let env = world.warm(&world.cut(..4)).await;
+    world.put_snapshot(SnapshotName::of(2), "v2");
+    // The cursor, and the change file that the flag names; then the one before it.
+    env.script("GET", 2, Fault::Fail);
+    assert!(matches!(env.fails(&world.cut(6..)).await, ProcessError::Load(LoadError::Log(_))));
+    assert_eq!((env.gate.count("GET"), env.gate.count("LIST")), (3, 0));
+    env.done(&world.cut(6..)).await;
+    assert_eq!(world.rows(), [row(0, "base", 0), row(1, "v1", 1), row(3, "v3", 3)]);
+}
+
+#[tokio::test]
 async fn a_damaged_snapshot_file_is_passed_over_where_an_older_one_will_do() {
     let world = World::new();
     world.flagged(4).await;

@@ -249,3 +249,26 @@ async fn a_version_that_is_remembered_without_its_rows_is_loaded_again() {
     env.done(&world.cut(..3)).await;
     assert_eq!(world.rows(), [row(0, "", 0), row(2, "v2", 2), row(6, "v6", 6)]);
 }
+
+#[tokio::test]
+async fn a_range_may_need_versions_of_which_none_is_remembered_together() {
+    let items: Vec<_> = (0..20).map(|n| format!("i{n}")).collect();
+    for place in 0..9 {
+        let world = World::new();
+        pin_at_zero(&world);
+        for version in 1..=6 {
+            let priority = format!("v{version}");
+            let changes: Vec<_> = items.iter().map(|item| (item.as_str(), Some(priority.as_str()))).collect();
+            assert_eq!(world.change(&changes), version);
+        }
+        world.send([order(0, "i0"), world.flag(2), order(2, "i0"), world.flag(4), order(4, "i0")]).await;
+        world.send([world.flag(6), order(6, "i0")]).await;
+        let env = world.env();
+        env.script("PUT", place, Fault::CrashAfter);
+        env.batch(&world.cut(..)).await;
+        let next = world.env();
+        next.done(&world.cut(..)).await;
+        assert_eq!(world.rows(), [row(0, "", 0), row(2, "v2", 2), row(4, "v4", 4), row(6, "v6", 6)], "{place}");
+        assert!(next.consumer.engine.libraries().await.len() <= 2, "{place}");
+    }
+}
