@@ -90,11 +90,10 @@ impl Floor {
     /// Whether this may follow another floor.
     fn follows(&self, earlier: &Self) -> bool {
         let Self { version, rising, expired, thinned, kept } = self;
-        *version >= earlier.version
+        earlier.keeps(*version)
             && rising >= version
             && expired <= version
             && *thinned >= earlier.thinned
-            && earlier.keeps(*version)
             && kept.iter().all(|kept| earlier.keeps(*kept))
     }
 }

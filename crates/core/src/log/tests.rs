@@ -199,6 +199,15 @@ async fn an_append_up_to_the_floor_is_made_again_above_it() {
 }
 
 #[tokio::test]
+async fn what_stands_at_the_floor_is_appended_again() {
+    let world = World::new();
+    assert_eq!(world.process().version("a").await, 1);
+    // Its file is there still, but may be expired before anybody reads it.
+    world.set_floor(1);
+    assert_eq!(world.process().version("a").await, 2);
+}
+
+#[tokio::test]
 async fn a_floor_that_cannot_be_read_counts_no_append() {
     let world = World::new();
     let process = world.process();

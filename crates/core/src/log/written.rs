@@ -19,7 +19,7 @@ impl ChangeLog {
             let page = self.page(probe).await?;
             let found = page.iter().rev().find(|(_, modified)| *modified <= time).map(|(version, _)| *version);
             match found {
-                None if probe == known => return Ok(known),
+                // Nothing follows by that time; where that was asked of what is known, the search is over.
                 None => beyond = Some(probe),
                 Some(version) => {
                     known = version;

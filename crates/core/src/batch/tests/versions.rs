@@ -188,6 +188,23 @@ async fn shards_far_behind_one_another_share_an_environment() {
 }
 
 #[tokio::test]
+async fn two_shards_far_apart_load_nothing_again() {
+    let (world, behind) = (long(&[60]).await, long(&[30]).await);
+    let env = world.env();
+    env.done(&world.cut(..)).await;
+    let other = "shardId-000000000007";
+    let key = |shard: &str| crate::batch::cursor_key("p", "s", shard);
+    world.state.insert(&key(other), behind.state.objects()[&key(super::world::SHARD)].clone());
+    env.done_of(other, &behind.cut(..)).await;
+    env.gate.reset();
+    world.orders([61]).await;
+    behind.orders([31]).await;
+    env.done(&world.cut(3..)).await;
+    env.done_of(other, &behind.cut(3..)).await;
+    assert_eq!((env.gate.count("GET"), env.gate.count("LIST")), (2, 0), "the cursors");
+}
+
+#[tokio::test]
 async fn a_range_spans_so_many_versions_and_not_one_more() {
     for (version, ranges) in [(RING, 1), (RING + 1, 2)] {
         let world = Arc::new(long(&[version]).await);
