@@ -35,7 +35,7 @@ bugs! {
     AdvanceOnConflict,
     /// The floor is not read after an append.
     AppendIgnoresFloor,
-    /// A call that failed means that there is no such change file.
+    /// A flag whose change file could not be read means that there is none.
     FaultIsMissing,
     /// A flag is believed without comparing the digest of its change file.
     AnyDigest,

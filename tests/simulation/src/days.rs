@@ -37,9 +37,14 @@ impl Run {
                 self.world.weather.happened("a stalled environment");
             }
         }
-        self.give_up_lost_ranges();
         let hours = *self.rng.pick(&[1, 5, 13, 25, 30, 60]);
         self.world.weather.happened("days that pass");
+        self.pass_hours(hours);
+    }
+
+    /// So many hours later.
+    pub fn pass_hours(&mut self, hours: u64) {
+        self.give_up_lost_ranges();
         self.world.trace.note(format_args!("{hours} hours pass"));
         self.world.clock.advance(Duration::from_secs(hours * 3600));
         self.trim();

@@ -95,6 +95,7 @@ pub const EVENTS: &[&str] = &[
     "delivery at least once",
     "log-keeper",
     "records that left the stream unread",
+    "somebody sleeps for days",
     "something that was given up vanishes",
 ];
 

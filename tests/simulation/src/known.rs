@@ -131,6 +131,7 @@ impl Start {
     }
 }
 
-fn order(label: &str, sequence: &str) -> (String, u64) {
+/// What a change is ranked by.
+pub fn order(label: &str, sequence: &str) -> (String, u64) {
     (label.to_owned(), sequence.parse().unwrap_or_default())
 }

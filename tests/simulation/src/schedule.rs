@@ -235,6 +235,7 @@ impl Run {
             on(features.keeper, 16),
             on(features.keeper, 10),
             on(features.gaps, 4),
+            on(features.gaps && features.days, 4),
         ];
         match self.rng.weighted(&weights) {
             0 => self.go_on(step)?,
@@ -267,7 +268,8 @@ impl Run {
             20 => self.mend_rot(),
             21 => self.keep(),
             22 => self.vanish(),
-            _ => self.lose_changes(),
+            23 => self.lose_changes(),
+            _ => self.sleep_for_days()?,
         }
         self.observe()
     }

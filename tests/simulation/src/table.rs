@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::definitions::{CUSTOMERS, PRIORITIES};
 use crate::events;
+use crate::known::order;
 use crate::rng::Rng;
 
 /// What an order may ask for; nobody ever adds the last one to the table.
@@ -26,7 +27,17 @@ const VIEWS: [&str; 2] = ["NEW_AND_OLD_IMAGES", "KEYS_ONLY"];
 pub struct Change {
     pub sequence: String,
     pub at: i64,
+    pub key: Value,
     pub event: Value,
+}
+
+impl Change {
+    /// Its key, and what it is ranked by.
+    pub fn names(&self, table: &str) -> (String, (String, u64)) {
+        let arn = self.event["eventSourceARN"].as_str().unwrap_or_default();
+        let label = arn.rsplit('/').next().unwrap_or_default();
+        (key_text(table, &self.key), order(label, &self.sequence))
+    }
 }
 
 /// Both tables.
@@ -129,7 +140,7 @@ impl References {
         let text = key[if table == PRIORITIES { "item" } else { "customer" }].to_string();
         let shard = (*made - 1) * STREAM_SHARDS + text.bytes().map(usize::from).sum::<usize>() % STREAM_SHARDS;
         let told = format!(" {table}/{shard} {sequence} {key} → {}", row.unwrap_or(&Value::Null));
-        self.streams.entry((table, shard)).or_default().push(Change { sequence, at, event });
+        self.streams.entry((table, shard)).or_default().push(Change { sequence, at, key: key.clone(), event });
         told
     }
 

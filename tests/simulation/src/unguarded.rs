@@ -7,12 +7,24 @@ use crate::check::{Folds, Settled, dead_letter, outputs};
 use crate::history::{Violation, holds};
 use crate::model::{Outcome, Rows};
 
+/// What lets two attempts at one cut write at a time.
+const MIXING: [&str; 3] = ["late write of PUT", "an invocation beside another one of its shard", "a batch comes twice"];
+
 /// A line of some partition: an output row, or a dead letter.
 type Line = (String, String);
 
 /// Looks at every row and dead letter that is there, and at every record.
 pub fn check(settled: &Settled<'_>, folds: &Folds<'_>) -> Result<(), Violation> {
     let found = found(settled)?;
+    // Two attempts at one cut that overlap, or of which one lands late, replace each other's objects: what is there may be
+    // partly of one head and partly of the other.
+    let alone = settled
+        .world
+        .weather
+        .tally()
+        .counts()
+        .iter()
+        .all(|(kind, count)| *count == 0 || !MIXING.contains(&kind.as_str()));
     let mut allowed: BTreeSet<Line> = BTreeSet::new();
     for (key, shelf) in &settled.archive.shelves {
         for (place, record) in shelf.records.iter().enumerate() {
@@ -28,7 +40,8 @@ pub fn check(settled: &Settled<'_>, folds: &Folds<'_>) -> Result<(), Violation> 
                     let mut outcome = Outcome::default();
                     outcome.record(definition, &key.id, record.record(), subs, &rows, version);
                     let lines = lines(&outcome, definition.csv);
-                    some |= lines.iter().all(|line| found.contains(line));
+                    let there = |line| found.contains(line);
+                    some |= if alone { lines.iter().all(there) } else { lines.is_empty() || lines.iter().any(there) };
                     allowed.extend(lines.into_iter().filter(|line| found.contains(line)));
                 }
             }

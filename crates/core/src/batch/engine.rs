@@ -275,6 +275,7 @@ impl Engine {
             // The flag may have been true before the file was damaged. Nobody can follow the log through that; a snapshot
             // file may lead past it.
             Err(ReadError::Poison { .. }) => Ok(Ok(None)),
+            Err(ReadError::Store(_)) if planted(Bug::FaultIsMissing) => Ok(Err(IgnoredFlag::Unknown)),
             Err(error) => Err(error.into()),
         }
     }

@@ -4,7 +4,6 @@ use bytes::Bytes;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::{ChangeLog, ReadError};
-use crate::bug::{Bug, planted};
 use crate::change::{ChangeFile, DecodeError, Version, change_key};
 
 /// So many GETs of a range are under way at a time.
@@ -19,9 +18,7 @@ impl ChangeLog {
     /// file cannot be read: the reader must stop before it.
     pub async fn read(&self, version: Version) -> Result<Option<(ChangeFile, Bytes)>, ReadError> {
         let key = change_key(version);
-        let found = self.store.get(&key).await;
-        let found = if planted(Bug::FaultIsMissing) { Ok(found.unwrap_or(None)) } else { found };
-        let Some(object) = found? else { return Ok(None) };
+        let Some(object) = self.store.get(&key).await? else { return Ok(None) };
         match ChangeFile::decode(version, &object.bytes) {
             Ok(file) => Ok(Some((file, object.bytes))),
             Err(source @ DecodeError::Newer(_)) => Err(ReadError::Newer { version, key, source }),

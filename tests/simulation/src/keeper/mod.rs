@@ -3,6 +3,7 @@
 mod files;
 mod gaps;
 mod schedule;
+mod sleep;
 mod watch;
 
 pub use watch::Kept;

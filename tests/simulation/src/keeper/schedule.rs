@@ -12,7 +12,7 @@ use crate::schedule::{Run, What};
 
 /// So long after it was given up, at the soonest, something vanishes.
 const LINGERS_MILLIS: i64 = 3_600_000;
-const SCHEDULED: &str = r#"{"version":"0","detail-type":"Scheduled Event","source":"aws.events","resources":[]}"#;
+pub const SCHEDULED: &str = r#"{"version":"0","detail-type":"Scheduled Event","source":"aws.events","resources":[]}"#;
 /// Nobody waits for anybody's scan, and holds no lease, after so many seconds.
 const IDLE_SECONDS: u64 = 660;
 /// The longest that one invocation may take in the calm, in rounds.
@@ -58,12 +58,25 @@ impl Run {
         let most = if self.rng.chance(300) { due.len() } else { 1 };
         for _ in 0..most {
             let key = self.rng.pick(&due).clone();
-            if self.world.state.vanish(&key) {
-                self.world.weather.happened("something that was given up vanishes");
-                self.world.trace.note(format_args!("{key} vanishes"));
-                self.rotten.remove(&key);
-                self.history.vanished(&key);
+            self.vanish_one(&key);
+        }
+    }
+
+    /// All that was given up is gone, however young.
+    pub fn vanish_all(&mut self) {
+        if self.world.weather.allows("something that was given up vanishes") {
+            for key in self.history.kept.given_up.keys().cloned().collect::<Vec<_>>() {
+                self.vanish_one(&key);
             }
+        }
+    }
+
+    fn vanish_one(&mut self, key: &str) {
+        if self.world.state.vanish(key) {
+            self.world.weather.happened("something that was given up vanishes");
+            self.world.trace.note(format_args!("{key} vanishes"));
+            self.rotten.remove(key);
+            self.history.vanished(key);
         }
     }
 
@@ -122,7 +135,7 @@ impl Run {
         Err(Violation("I11: an invocation never ends".into()))
     }
 
-    fn ask(&mut self, request: &str) {
+    pub fn ask(&mut self, request: &str) {
         self.invoke(Function::Keep, What::Keep(request.into()), request.into());
     }
 
