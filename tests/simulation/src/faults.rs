@@ -62,6 +62,8 @@ struct State {
     patient: BTreeSet<String>,
     /// Environments between their listing of the shards and the end of what they listed them for.
     broadcasting: BTreeSet<String>,
+    /// Whether log-keeper has looked at the cursors since this was asked last.
+    looked: bool,
 }
 
 impl Weather {
@@ -82,6 +84,7 @@ impl Weather {
             listed: BTreeMap::new(),
             patient: BTreeSet::new(),
             broadcasting: BTreeSet::new(),
+            looked: false,
         })))
     }
 
@@ -117,6 +120,11 @@ impl Weather {
     /// Whether the order stream may have changed since this was asked last.
     pub fn take_streamed(&self) -> bool {
         std::mem::take(&mut self.state().streamed)
+    }
+
+    /// Whether log-keeper has looked at the cursors since this was asked last.
+    pub fn take_looked(&self) -> bool {
+        std::mem::take(&mut self.state().looked)
     }
 
     /// Records were put into the order stream.
@@ -169,6 +177,7 @@ impl Faults for Sky {
             state.tally.fault(kind, call.operation);
         }
         state.streamed |= call.operation == "PutRecords";
+        state.looked |= call.operation == "LIST" && call.key.contains("/cursors/");
         if call.operation == "ListShards" {
             state.listed.insert(self.name.clone(), state.generation);
             state.broadcasting.insert(self.name.clone());

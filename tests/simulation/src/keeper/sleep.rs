@@ -44,22 +44,29 @@ impl Run {
         if self.rng.chance(300) && self.features.redeployments {
             self.redeploy();
         }
-        for _ in 0..self.rng.below(3) {
+        for _ in 0..self.rng.below(4) {
             self.reshard();
         }
-        self.put_orders();
+        for _ in 0..self.rng.between(1, 4) {
+            self.put_orders();
+        }
         let due = [self.due_changes(), self.due_orders()].concat();
         for source in due {
             if self.rng.chance(600) {
                 self.deliver(source);
-                for _ in 0..self.rng.below(14) {
-                    let place = self.tasks.len() - 1;
-                    self.poll(place)?;
-                    self.observe()?;
-                    if self.tasks.len() <= place {
-                        break;
-                    }
-                }
+                self.poll_some(self.tasks.len() - 1, 24)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One that is at work, alone and for a while.
+    fn poll_some(&mut self, place: usize, most: usize) -> Result<(), Violation> {
+        let all = self.tasks.len();
+        for _ in 0..self.rng.below(most) {
+            if self.tasks.len() == all {
+                self.poll(place)?;
+                self.observe()?;
             }
         }
         Ok(())
@@ -77,9 +84,13 @@ impl Run {
         for _ in 0..300 {
             let asleep = |place: &usize| self.tasks[*place].frozen > self.step_now;
             let (sleeping, awake): (Vec<_>, Vec<_>) = (0..self.tasks.len()).partition(asleep);
-            // Now and then one wakes in the middle of it.
-            if !sleeping.is_empty() && self.rng.chance(4) {
-                self.tasks[*self.rng.pick(&sleeping)].frozen = 0;
+            // Now and then one wakes in the middle of it; above all when somebody believes to know what everybody needs.
+            let often = if self.world.weather.take_looked() { 300 } else { 4 };
+            if !sleeping.is_empty() && self.rng.chance(often) {
+                let place = *self.rng.pick(&sleeping);
+                self.tasks[place].frozen = 0;
+                self.poll_some(place, 12)?;
+                continue;
             }
             let Some(place) = awake.last() else { break };
             let place = if self.rng.chance(500) { *place } else { *self.rng.pick(&awake) };
