@@ -1,11 +1,14 @@
 //! Flags are data that anybody may write: a true one is honoured, a false one costs little, and neither is lost in a fault.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use bytes::Bytes;
 
 use super::world::{World, order, row};
 use crate::batch::IgnoredFlag::{Malformed, OtherDigest, Unknown};
 use crate::change::{Flag, change_key};
-use crate::memory::Fault;
+use crate::memory::{Call, Fault};
 
 fn forged(version: &str, digest: &str) -> Bytes {
     format!(r#"{{"freshjoin":"change-flag/1","version":{version},"digest":"{digest}"}}"#).into()
@@ -59,6 +62,35 @@ async fn a_storm_of_false_flags_of_two_true_versions_costs_a_look_at_each() {
     assert!(env.gate.count("GET") <= 6, "{:?}", env.gate.counts());
     assert_eq!(env.heard.ignored(), [OtherDigest; 400]);
     assert_eq!(world.rows()[1], row(1, "v2", 2), "and the true one among them is honoured");
+}
+
+#[tokio::test]
+async fn a_flag_of_a_file_that_comes_right_after_the_look_counts_if_it_is_true() {
+    for is_true in [true, false] {
+        let world = Arc::new(World::new());
+        world.orders([0]).await;
+        world.wait(2);
+        world.env().done(&world.cut(..)).await;
+        let version = world.bump();
+        let flag = if is_true { world.flag(version) } else { forged("1", &crate::change::digest(b"x")) };
+        world.send([flag, order(1, "a")]).await;
+        let file = world.state.objects()[&change_key(version)].clone();
+        world.state.remove(&change_key(version));
+        let late = Arc::new(AtomicBool::new(true));
+        let env = world.env_with({
+            let (world, late) = (Arc::clone(&world), Arc::clone(&late));
+            Arc::new(move |call: &Call<'_>| {
+                if call.operation == "LIST" && call.key.contains("changes") && late.swap(false, Ordering::Relaxed) {
+                    world.state.insert(&change_key(version), file.clone());
+                }
+                Fault::None
+            })
+        });
+        env.done(&world.cut(1..)).await;
+        assert!(!late.load(Ordering::Relaxed));
+        assert_eq!(world.rows()[1], if is_true { row(1, "v1", 1) } else { row(1, "base", 0) });
+        assert_eq!(env.heard.ignored().is_empty(), is_true);
+    }
 }
 
 #[tokio::test]
