@@ -16,9 +16,9 @@ use serde::Serialize;
 use crate::LogKeeper;
 
 /// With so many change files above the newest snapshot file another one is due: a cold start reads no more than these.
-const MANY: Version = 256;
+pub(crate) const MANY: Version = 256;
 /// With any change file above a newest one of this age.
-const OLD: Duration = Duration::from_hours(1);
+pub(crate) const OLD: Duration = Duration::from_hours(1);
 /// How often a write that meets another one is tried.
 const ATTEMPTS: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(50);

@@ -31,6 +31,8 @@ use crate::LogKeeper;
 use crate::notes::Notes;
 use plan::{Facts, Plan, is_due, plan};
 
+#[cfg(test)]
+pub(crate) use plan::{DAY, STEPS, YOUNG};
 pub use plan::{Hold, UnreadableCursor};
 
 /// Where the floor is, and what was given up.

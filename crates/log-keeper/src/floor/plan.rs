@@ -17,11 +17,11 @@ use freshjoin_core::time::Timestamp;
 use serde::Serialize;
 
 /// The table's stream keeps its records for so long, and so may the orders' at the least.
-const DAY: Duration = Duration::from_hours(24);
+pub(crate) const DAY: Duration = Duration::from_hours(24);
 /// A younger snapshot file stays: somebody may just be loading it.
-const YOUNG: Duration = Duration::from_hours(1);
+pub(crate) const YOUNG: Duration = Duration::from_hours(1);
 /// Snapshot files are thinned out to about so many over the time that change files are kept.
-const STEPS: u32 = 8;
+pub(crate) const STEPS: u32 = 8;
 
 /// What there is.
 #[derive(Debug)]

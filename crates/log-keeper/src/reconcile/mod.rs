@@ -33,7 +33,7 @@ use rows::{Comparison, Seen};
 /// A table is read in so many parts at once.
 const SEGMENTS: u32 = 4;
 /// So often a reference is compared. One that changes all the time never stays equal to its log.
-const ROUNDS: u32 = 5;
+pub(crate) const ROUNDS: u32 = 5;
 /// A change file takes so many changes at most, as many as change-capture's batches bring.
 const MOST_CHANGES: usize = 1_000;
 /// And so many bytes of rows.

@@ -6,6 +6,7 @@ mod look;
 mod rebase;
 mod rebroadcast;
 mod reconcile;
+mod semantics;
 mod snapshot;
 
 use std::sync::Arc;
