@@ -2,10 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use freshjoin_core::change::Version;
 use freshjoin_core::memory::MemoryStream;
 use freshjoin_core::ports::Shard;
 use freshjoin_core::record::Record;
 use freshjoin_core::time::Timestamp;
+
+use crate::history::History;
 
 /// A shard of one of the streams that had the name one after the other.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -103,6 +106,21 @@ impl Archive {
             shelf.trimmed = shelf.records.len();
         }
         self.stream = created;
+    }
+
+    /// What a shard's parents have used; their parents, where one has no cursor.
+    pub fn used_by_parents(&self, history: &History, key: &ShardKey) -> Version {
+        let (mut waiting, mut highest) = (vec![key.clone()], 0);
+        while let Some(key) = waiting.pop() {
+            for parent in self.shelves.get(&key).map(|shelf| shelf.parents.as_slice()).unwrap_or_default() {
+                let parent = ShardKey { stream: key.stream, id: parent.clone() };
+                match history.shards.get(&parent) {
+                    Some(known) => highest = highest.max(known.cursor.highest_version()),
+                    None => waiting.push(parent),
+                }
+            }
+        }
+        highest
     }
 
     /// The shards that a shard descends from.

@@ -190,7 +190,7 @@ impl Settled<'_> {
     /// A shard starts at the newest version that was written by the arrival of its first record, but never below its
     /// parents and the bases.
     fn pin(&self, key: &ShardKey, shelf: &Shelf, history: &ShardHistory, folds: &Folds<'_>) -> Result<(), Violation> {
-        let parents = self.parents(key);
+        let parents = self.archive.used_by_parents(self.history, key);
         if self
             .archive
             .ancestors(key)
@@ -219,26 +219,12 @@ impl Settled<'_> {
         for record in &shelf.records[..=first.unwrap_or(0)] {
             due.extend(bases.iter().map(|base| parents.max(written_by(record.arrival)).max(*base)));
         }
+        due.extend(self.history.late_pins.get(key));
         // Or at the floor, where that, or its announcement, is above.
         let least = due.first().copied().unwrap_or(0);
         due.extend(self.history.kept.announced.iter().filter(|floor| **floor > least));
         holds!(due.contains(&history.pin), "I4: {key:?} starts at version {}, due is one of {due:?}", history.pin);
         Ok(())
-    }
-
-    /// What a shard's parents have used; their parents, where one has no cursor.
-    fn parents(&self, key: &ShardKey) -> Version {
-        let (mut waiting, mut highest) = (vec![key.clone()], 0);
-        while let Some(key) = waiting.pop() {
-            for parent in self.archive.shelves.get(&key).map(|shelf| shelf.parents.as_slice()).unwrap_or_default() {
-                let parent = ShardKey { stream: key.stream, id: parent.clone() };
-                match self.history.shards.get(&parent) {
-                    Some(known) => highest = highest.max(known.cursor.highest_version()),
-                    None => waiting.push(parent),
-                }
-            }
-        }
-        highest
     }
 
     /// One range, which must start at a place, or after what was lost there; the place after it.

@@ -64,6 +64,8 @@ struct State {
     broadcasting: BTreeSet<String>,
     /// Whether log-keeper has looked at the cursors since this was asked last.
     looked: bool,
+    /// Whether many writes land very late.
+    drowsy: bool,
 }
 
 impl Weather {
@@ -85,6 +87,7 @@ impl Weather {
             patient: BTreeSet::new(),
             broadcasting: BTreeSet::new(),
             looked: false,
+            drowsy: false,
         })))
     }
 
@@ -125,6 +128,11 @@ impl Weather {
     /// Whether log-keeper has looked at the cursors since this was asked last.
     pub fn take_looked(&self) -> bool {
         std::mem::take(&mut self.state().looked)
+    }
+
+    /// From now on many writes land very late, or do not any more.
+    pub fn drowsy(&self, drowsy: bool) {
+        self.state().drowsy = drowsy;
     }
 
     /// Records were put into the order stream.
@@ -238,12 +246,15 @@ impl State {
     }
 
     fn any(&mut self, call: &Call<'_>) -> Fault {
-        let Self { rng, rates, clock, off, tally, .. } = self;
+        let Self { rng, rates, clock, off, tally, drowsy, .. } = self;
         if matches!(call.operation, "LIST" | "Scan" | "BatchGetItem" | "GetRecords") && rng.chance(100) {
             return Fault::Short(rng.below(4));
         }
         if self.calm {
             return Fault::None;
+        }
+        if *drowsy && call.operation == "PUT" && rng.chance(300) {
+            return Fault::LateWrite(rng.between(100, 700));
         }
         let slow = rng.chance(rates.slow) && off.allows("a delay of a call");
         if slow {

@@ -73,6 +73,8 @@ pub struct History {
     pub open: BTreeSet<ShardKey>,
     /// Change files that nobody can read any more.
     pub lost: BTreeSet<Version>,
+    /// First pins that landed long after they were sent.
+    pub late_pins: BTreeMap<ShardKey, Version>,
     /// What log-keeper has done.
     pub kept: Kept,
 }

@@ -61,6 +61,7 @@ pub const EVENTS: &[&str] = &[
     "a delay of a call",
     "a floor that rises",
     "a floor that rises while somebody is stalled",
+    "a first pin that lands days late",
     "a forged flag",
     "a gap in a table's stream",
     "a killed environment",

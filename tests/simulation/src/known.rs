@@ -22,7 +22,7 @@ pub struct Known {
     pub changed: Version,
     /// None: a tombstone.
     pub row: Option<Value>,
-    /// The version of its last tombstone, unless a change with a number of its own followed: with a tombstone under the
+    /// The version of its first tombstone since a change with a number of its own: with a tombstone under the
     /// floor, what was known of its key is forgotten.
     pub deleted: Option<Version>,
 }
@@ -125,7 +125,7 @@ impl Start {
         };
         let row = change.row.as_ref().map(|row| serde_json::from_str(row.get())).transpose().map_err(wrong)?;
         let brought_back = change.unless_after.and(known).and_then(|known| known.deleted);
-        let deleted = if row.is_none() { Some(version) } else { brought_back };
+        let deleted = brought_back.or(row.is_none().then_some(version));
         self.keys.insert(key, Known { newest, changed: version, row, deleted });
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use freshjoin_simulation::{Settings, campaign, replay_command, run, smallest};
 
-/// So many seeds run here; `scripts/test` runs 900 in an optimized build.
+/// So many seeds run here; `scripts/test` runs 2,000 in an optimized build.
 const SEEDS: u64 = 100;
 
 #[test]

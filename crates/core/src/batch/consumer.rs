@@ -278,9 +278,7 @@ impl Consumer {
         let forgotten = if planted(Bug::PendingStepsForgotten) { 1 } else { intent.steps.len() };
         let steps = intent.steps.get(..forgotten).unwrap_or_default();
         let encoding = Encoding { shard, steps, flags: &flags, keys: output.limits(), limits: Limits::NONE };
-        let mut in_use = engine.using();
         for step in &intent.steps {
-            in_use.add(step.version);
             engine.ensure(self.sources(), step.version).await?;
         }
         let Some((encoded, _)) = encode(&engine, self.sources(), slice, encoding).await? else { return Ok(None) };
@@ -323,10 +321,8 @@ impl Consumer {
     ) -> Result<Option<NextRange<'a>>, ProcessError> {
         let engine = &*self.engine;
         let flags = flags(rest);
-        let mut in_use = engine.using();
-        in_use.add(version);
         engine.ensure(self.sources(), version).await?;
-        let decided = decide(engine, self.sources(), rest, &flags, version, &mut in_use).await?;
+        let decided = decide(engine, self.sources(), rest, &flags, version).await?;
         let output = self.deps.stores.open(&self.settings.output)?;
         let (keys, limits) = (output.limits(), self.settings.limits);
         let encoding = Encoding { shard, steps: &decided.steps, flags: &flags, keys, limits };

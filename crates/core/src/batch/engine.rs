@@ -1,7 +1,6 @@
 //! A definition ready to run: its plan, and the reference data at the versions that its shards need.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -24,14 +23,12 @@ pub(super) struct Engine {
     observer: Arc<dyn Observer>,
     /// Newest first. Mostly one; a second where a shard is behind what the first still remembers.
     libraries: RwLock<Vec<Library>>,
-    /// The versions that somebody is at work with, each as often as there are such.
-    in_use: Mutex<BTreeMap<Version, usize>>,
     /// Digests of change files that flags named falsely. A change file never alters, so a storm of such flags costs one
     /// look at each file and no more.
     denied: Mutex<BTreeMap<Version, String>>,
 }
 
-/// So many libraries are kept, and more only while they are in use.
+/// So many libraries are kept.
 const LIBRARIES: usize = 2;
 /// So many falsely named versions are remembered.
 const DENIED: usize = 4_096;
@@ -49,19 +46,7 @@ pub(super) enum Honour {
 impl Engine {
     pub(super) fn new(definition: Definition, observer: Arc<dyn Observer>) -> Self {
         let plan = Plan::new(&definition);
-        Self {
-            definition,
-            plan,
-            observer,
-            libraries: RwLock::default(),
-            in_use: Mutex::default(),
-            denied: Mutex::default(),
-        }
-    }
-
-    /// For somebody who is going to work with some versions.
-    pub(super) fn using(&self) -> InUse<'_> {
-        InUse { engine: self, versions: Vec::new() }
+        Self { definition, plan, observer, libraries: RwLock::default(), denied: Mutex::default() }
     }
 
     /// The newest version that any of its references' bases defines: no record is joined below it. Whoever asks is about to
@@ -88,20 +73,11 @@ impl Engine {
         let references: Vec<_> = references.zip(self.plan.projections()).collect();
         let library = Library::load(sources, &references, version).await?;
         let mut libraries = self.libraries.write().await;
-        while libraries.len() >= LIBRARIES {
-            let Some(place) = self.spare(&libraries) else { break };
-            libraries.remove(place);
-        }
+        // The new one is always kept: whoever asked for it is behind the others.
+        libraries.truncate(LIBRARIES - 1);
         libraries.push(library);
         libraries.sort_by_key(|library| std::cmp::Reverse(library.head()));
         Ok(())
-    }
-
-    /// The place of the oldest library that nobody is at work with.
-    fn spare(&self, libraries: &[Library]) -> Option<usize> {
-        let in_use = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
-        let needed: Vec<_> = in_use.keys().filter_map(|version| place_of(libraries, *version)).collect();
-        (0..libraries.len()).rev().find(|place| !needed.contains(place))
     }
 
     /// Makes a version readable that the log is known to have.
@@ -298,37 +274,5 @@ impl Engine {
 
 /// The library that can be read at a version.
 pub(super) fn covering(libraries: &[Library], version: Version) -> Option<&Library> {
-    place_of(libraries, version).and_then(|place| libraries.get(place))
-}
-
-fn place_of(libraries: &[Library], version: Version) -> Option<usize> {
-    libraries.iter().position(|library| library.oldest() <= version && version <= library.head())
-}
-
-/// Versions that one range needs, all at once: while this lives, no library that has one of them is put away for another.
-#[derive(Debug)]
-pub(super) struct InUse<'a> {
-    engine: &'a Engine,
-    versions: Vec<Version>,
-}
-
-impl InUse<'_> {
-    pub(super) fn add(&mut self, version: Version) {
-        self.versions.push(version);
-        *self.engine.in_use.lock().unwrap_or_else(PoisonError::into_inner).entry(version).or_default() += 1;
-    }
-}
-
-impl Drop for InUse<'_> {
-    fn drop(&mut self) {
-        let mut in_use = self.engine.in_use.lock().unwrap_or_else(PoisonError::into_inner);
-        for version in &self.versions {
-            if let Entry::Occupied(mut users) = in_use.entry(*version) {
-                *users.get_mut() -= 1;
-                if *users.get() == 0 {
-                    users.remove();
-                }
-            }
-        }
-    }
+    libraries.iter().find(|library| library.oldest() <= version && version <= library.head())
 }

@@ -12,7 +12,7 @@ use crate::sequence;
 
 use super::ProcessError;
 use super::cursor::Step;
-use super::engine::{Engine, Honour, InUse, covering};
+use super::engine::{Engine, Honour, covering};
 use super::report::{IgnoredFlag, Observer};
 
 /// Some consecutive records of a batch.
@@ -128,7 +128,6 @@ pub(super) async fn decide<'a>(
     slice: Slice<'a>,
     flags: &[usize],
     version: Version,
-    in_use: &mut InUse<'_>,
 ) -> Result<Decided<'a>, LoadError> {
     let mut steps: Vec<_> =
         slice.first().into_iter().map(|first| Step { from: first.sequence.into(), version }).collect();
@@ -148,7 +147,6 @@ pub(super) async fn decide<'a>(
             continue;
         }
         let first = place == 0;
-        in_use.add(flag.version);
         match engine.honour(sources, &flag, if first { Version::MAX } else { limit }, &mut head).await? {
             Honour::Yes => {
                 in_force = flag.version;
