@@ -51,7 +51,8 @@ impl Folded {
         let mut lines = text.lines().map(|line| serde_json::from_str::<Value>(line).map_err(|error| wrong(&error)));
         let header = lines.next().ok_or_else(|| wrong(&"empty"))??;
         let base = header["version"].as_u64().ok_or_else(|| wrong(&"no version"))?;
-        let mut named = named(history, reference, base);
+        let mut named = history.named_objects(base);
+        named.retain(|object, _| belongs(reference, object));
         let mut held: BTreeMap<String, Held> = BTreeMap::new();
         for line in lines {
             let line = line?;
@@ -73,8 +74,7 @@ impl Folded {
         holds!(named.is_empty(), "the base of {reference} forgets what the log names: {named:?}");
         let mut versions = BTreeMap::from([(base, all(&held))]);
         for (version, (_, file)) in history.files.range(base + 1..).take_while(|(version, _)| **version <= through) {
-            let changes = if history.lost.contains(version) { &[] } else { file.changes.as_slice() };
-            for change in changes {
+            for change in &file.changes {
                 let Change::Object(change) = change else { continue };
                 let object = change.object.as_str();
                 let order = rank(&change.sequencer);
@@ -131,26 +131,6 @@ impl Folded {
 /// A sequencer as a number: zeros at its end mean nothing.
 pub fn rank(sequencer: &str) -> u128 {
     u128::from_str_radix(&format!("{sequencer:0<24}"), 16).expect("it is hexadecimal")
-}
-
-/// The greatest sequencer of each object of a reference that the log names up to a version, and its newest content.
-fn named(history: &History, reference: &str, through: Version) -> BTreeMap<String, (u128, Option<String>)> {
-    let mut named: BTreeMap<String, (u128, Option<String>)> = BTreeMap::new();
-    for (_, file) in history.files.range(..=through).map(|(_, file)| file) {
-        for change in &file.changes {
-            let Change::Object(change) = change else { continue };
-            let (newest, content) = named.entry(change.object.clone()).or_default();
-            let order = rank(&change.sequencer);
-            if order >= *newest {
-                *newest = order;
-                if change.op == ObjectOp::Replace {
-                    *content = Some(change.sha256.clone());
-                }
-            }
-        }
-    }
-    named.retain(|object, _| belongs(reference, object));
-    named
 }
 
 fn all(held: &BTreeMap<String, Held>) -> Rows {

@@ -71,8 +71,6 @@ pub struct History {
     pub shards: BTreeMap<ShardKey, ShardHistory>,
     /// The shards that the order stream has now.
     pub open: BTreeSet<ShardKey>,
-    /// Change files that nobody can read any more.
-    pub lost: BTreeSet<Version>,
     /// First pins that landed long after they were sent.
     pub late_pins: BTreeMap<ShardKey, Version>,
     /// What log-keeper has done.

@@ -125,10 +125,9 @@ impl History {
     }
 
     /// Every object that the log names, with its newest sequencer and what it held last.
-    fn named_objects(&self, through: Version) -> BTreeMap<String, (u128, Option<String>)> {
+    pub fn named_objects(&self, through: Version) -> BTreeMap<String, (u128, Option<String>)> {
         let mut named: BTreeMap<String, (u128, Option<String>)> = BTreeMap::new();
-        let files = self.files.range(..=through).filter(|(version, _)| !self.lost.contains(version));
-        for change in files.flat_map(|(_, (_, file))| &file.changes) {
+        for change in self.files.range(..=through).flat_map(|(_, (_, file))| &file.changes) {
             let Change::Object(change) = change else { continue };
             let (newest, content) = named.entry(change.object.clone()).or_default();
             let order = rank(&change.sequencer);
