@@ -2,11 +2,11 @@
 
 use freshjoin_core::bug::Bug;
 
-/// Every bug that the simulation catches.
+/// Every bug, and the seed that catches it.
 const CAUGHT: &[(Bug, u64)] = &[
     (Bug::TakenIsOwn, 1),
     (Bug::AdvanceOnConflict, 9),
-    (Bug::AppendIgnoresFloor, 6166),
+    (Bug::AppendIgnoresFloor, 2103),
     (Bug::FaultIsMissing, 92),
     (Bug::AnyDigest, 19),
     (Bug::NoRelisting, 6),
@@ -23,7 +23,7 @@ const CAUGHT: &[(Bug, u64)] = &[
     (Bug::ParentsForgotten, 5),
     (Bug::PinAtHead, 1),
     (Bug::PinAtOnce, 1),
-    (Bug::PinIgnoresFloor, 3644),
+    (Bug::PinIgnoresFloor, 2676),
     (Bug::BasesDoNotRaise, 2),
     (Bug::LabelsIgnored, 7),
     (Bug::NumbersAsText, 1),
@@ -31,23 +31,18 @@ const CAUGHT: &[(Bug, u64)] = &[
     (Bug::ComparisonAlwaysCounts, 6),
     (Bug::AnyChangeCounts, 108),
     (Bug::HeadAfterScan, 51),
-    (Bug::BaseOverwrites, 5),
+    (Bug::BaseOverwrites, 8),
     (Bug::BaseWithoutTombstones, 2),
     (Bug::SnapshotWithoutTombstones, 3),
     (Bug::SequencersUnpadded, 3),
     (Bug::LastObjectGoes, 6),
     (Bug::NoCopy, 3),
-    (Bug::FloorIgnoresCursors, 104),
-    (Bug::FloorIgnoresAge, 12),
+    (Bug::NoSecondLook, 196),
+    (Bug::FloorIgnoresCursors, 117),
+    (Bug::FloorIgnoresAge, 16),
     (Bug::FloorIgnoresBases, 12),
     (Bug::OnlyNewestSnapshot, 4),
 ];
-
-/// What no run has met so far: log-keeper's own test plays it through. A pin has to land between two calls of one
-/// invocation, days late, and to be read by somebody before the second of them.
-pub const NOT_MET: Bug = Bug::NoSecondLook;
-/// That test, in `crates/log-keeper/src/tests/floor.rs`.
-pub const PLAYED: &str = "what_lands_between_the_first_look_and_the_announcement_is_seen_by_the_second";
 
 /// The seed that a bug fell to.
 #[must_use]
@@ -60,10 +55,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_bug_has_a_seed_or_a_test() {
+    fn every_bug_has_a_seed() {
         for bug in Bug::ALL {
-            assert!(seed_of(*bug).is_some() != (*bug == NOT_MET), "{bug:?}");
+            assert!(seed_of(*bug).is_some(), "{bug:?}");
         }
-        assert!(include_str!("../../../crates/log-keeper/src/tests/floor.rs").contains(PLAYED));
     }
 }

@@ -171,7 +171,7 @@ impl Run {
     pub fn invoke(&mut self, function: Function, what: What, event: String) {
         let place = self.environment(function);
         // A long-running process has all the time in the world; a function ends after a quarter of an hour.
-        let most = if function == Function::Enrich { 400_000 } else { 900 };
+        let most = if matches!(function, Function::Enrich | Function::Capture) { 400_000 } else { 900 };
         let seconds = if self.calm { 60 } else { *self.rng.pick(&[2, 30, 60, 60, most]) };
         let deadline = self.world.clock.now().plus_millis(seconds * 1000);
         let cut = self.rng.chance(self.features.cuts).then(|| self.rng.between(1, 120));

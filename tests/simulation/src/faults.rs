@@ -62,8 +62,10 @@ struct State {
     patient: BTreeSet<String>,
     /// Environments between their listing of the shards and the end of what they listed them for.
     broadcasting: BTreeSet<String>,
-    /// Whether log-keeper has looked at the cursors since this was asked last.
+    /// Whether log-keeper has looked at the cursors or the bases since this was asked last.
     looked: bool,
+    /// Whether somebody has looked for the end of the log since this was asked last.
+    sought: bool,
     /// Whether many writes land very late.
     drowsy: bool,
 }
@@ -87,6 +89,7 @@ impl Weather {
             patient: BTreeSet::new(),
             broadcasting: BTreeSet::new(),
             looked: false,
+            sought: false,
             drowsy: false,
         })))
     }
@@ -125,9 +128,14 @@ impl Weather {
         std::mem::take(&mut self.state().streamed)
     }
 
-    /// Whether log-keeper has looked at the cursors since this was asked last.
+    /// Whether log-keeper has looked at the cursors or the bases since this was asked last.
     pub fn take_looked(&self) -> bool {
         std::mem::take(&mut self.state().looked)
+    }
+
+    /// Whether somebody has looked for the end of the log since this was asked last.
+    pub fn take_sought(&self) -> bool {
+        std::mem::take(&mut self.state().sought)
     }
 
     /// From now on many writes land very late, or do not any more.
@@ -185,7 +193,10 @@ impl Faults for Sky {
             state.tally.fault(kind, call.operation);
         }
         state.streamed |= call.operation == "PutRecords";
-        state.looked |= call.operation == "LIST" && call.key.contains("/cursors/");
+        if call.operation == "LIST" {
+            state.looked |= call.key.contains("/cursors/") || call.key.contains("/snapshots/_base/");
+            state.sought |= call.key.contains("/changes/");
+        }
         if call.operation == "ListShards" {
             state.listed.insert(self.name.clone(), state.generation);
             state.broadcasting.insert(self.name.clone());

@@ -42,7 +42,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use freshjoin_core::bug::{Bug, plant};
 
 pub use campaign::{Campaign, campaign};
-pub use caught::{NOT_MET, PLAYED, seed_of};
+pub use caught::seed_of;
 pub use check::Summary;
 pub use hunt::{Caught, hunt};
 pub use kinds::{Off, Tally};

@@ -154,26 +154,50 @@ impl Run {
     }
 
     pub fn reshard(&mut self) {
-        let mut neighbours: Vec<Shard> = self.shards.iter().filter(|shard| shard.open).cloned().collect();
-        neighbours.sort_by_key(|shard| shard.starting_hash_key.parse::<u128>().unwrap_or_default());
-        let (splits, merges) = (self.world.weather.allows("a split"), self.world.weather.allows("a merge"));
-        let mut event = None;
-        if neighbours.len() < 5 && self.rng.chance(500) {
-            if !splits {
-                return;
+        let open = self.open_shards();
+        if open.len() < 5 && self.rng.chance(500) {
+            let parent = self.rng.pick(&open).clone();
+            self.split(&parent);
+        } else if open.len() > 1 {
+            let place = self.rng.below(open.len() - 1);
+            self.merge(&open[place], &open[place + 1]);
+        }
+    }
+
+    /// No shard stays as it is: neighbours merge, and who is left over splits.
+    pub fn reshard_all(&mut self) {
+        for shards in self.open_shards().chunks(2) {
+            match shards {
+                [lower, upper] => self.merge(lower, upper),
+                shards => shards.iter().for_each(|parent| self.split(parent)),
             }
-            let parent = self.rng.pick(&neighbours).id.clone();
-            let children = self.world.stream.split(&parent).expect("it is open");
+        }
+    }
+
+    /// In the order of their hash keys.
+    fn open_shards(&self) -> Vec<String> {
+        let mut open: Vec<&Shard> = self.shards.iter().filter(|shard| shard.open).collect();
+        open.sort_by_key(|shard| shard.starting_hash_key.parse::<u128>().unwrap_or_default());
+        open.into_iter().map(|shard| shard.id.clone()).collect()
+    }
+
+    fn split(&mut self, parent: &str) {
+        if self.world.weather.allows("a split") {
+            let children = self.world.stream.split(parent).expect("it is open");
             self.world.trace.note(format_args!("{parent} splits into {children:?}"));
-            event = Some(("a split", "a split during a broadcast"));
-        } else if neighbours.len() > 1 && merges {
-            let place = self.rng.below(neighbours.len() - 1);
-            let (lower, upper) = (&neighbours[place].id, &neighbours[place + 1].id);
+            self.resharded("a split", "a split during a broadcast");
+        }
+    }
+
+    fn merge(&mut self, lower: &str, upper: &str) {
+        if self.world.weather.allows("a merge") {
             let child = self.world.stream.merge(lower, upper).expect("they are neighbours");
             self.world.trace.note(format_args!("{lower} and {upper} merge into {child}"));
-            event = Some(("a merge", "a merge during a broadcast"));
+            self.resharded("a merge", "a merge during a broadcast");
         }
-        let Some((event, during)) = event else { return };
+    }
+
+    fn resharded(&mut self, event: &'static str, during: &'static str) {
         self.world.weather.happened(event);
         self.list_shards();
         if self.world.weather.resharded() {

@@ -280,12 +280,9 @@ impl Run {
             return Ok(());
         }
         let place = self.rng.below(self.tasks.len());
-        let (all, frozen) = (self.tasks.len(), self.tasks[place].frozen);
-        for _ in 0..if frozen <= step { self.rng.between(1, 8) } else { 0 } {
-            if self.tasks.len() == all {
-                self.poll(place)?;
-                self.observe()?;
-            }
+        if self.tasks[place].frozen <= step {
+            let times = self.rng.between(1, 8);
+            self.poll_times(place, times)?;
         }
         // Notices above all overtake each other where one that is being dealt with stands still.
         let notice = self.tasks.get(place).is_some_and(|task| task.what.is_of_object());
@@ -297,6 +294,18 @@ impl Run {
             if let Some(task) = self.tasks.get_mut(place) {
                 self.world.weather.happened("a stalled environment");
                 task.frozen = frozen;
+            }
+        }
+        Ok(())
+    }
+
+    /// An invocation is polled so often, or to its end.
+    pub fn poll_times(&mut self, place: usize, times: usize) -> Result<(), Violation> {
+        let all = self.tasks.len();
+        for _ in 0..times {
+            if self.tasks.len() == all {
+                self.poll(place)?;
+                self.observe()?;
             }
         }
         Ok(())

@@ -278,9 +278,6 @@ impl Consumer {
         let forgotten = if planted(Bug::PendingStepsForgotten) { 1 } else { intent.steps.len() };
         let steps = intent.steps.get(..forgotten).unwrap_or_default();
         let encoding = Encoding { shard, steps, flags: &flags, keys: output.limits(), limits: Limits::NONE };
-        for step in &intent.steps {
-            engine.ensure(self.sources(), step.version).await?;
-        }
         let Some((encoded, _)) = encode(&engine, self.sources(), slice, encoding).await? else { return Ok(None) };
         self.carry_out(stream, shard, key, cursor, held, encoded, true).await
     }

@@ -122,7 +122,7 @@ impl Run {
     }
 
     /// Whatever is under way goes on to its end, and nothing else begins.
-    fn end_tasks(&mut self) -> Result<(), Violation> {
+    pub fn end_tasks(&mut self) -> Result<(), Violation> {
         for _ in 0..PATIENCE {
             for place in (0..self.tasks.len()).rev() {
                 self.poll(place)?;

@@ -14,7 +14,7 @@ use crate::schedule::{Run, What, now};
 
 /// The hours between what others do meanwhile: enough for a snapshot file, for all to be two days old, for a floor that is
 /// announced, raised and swept, and for what it swept to vanish.
-const HOURS: [u64; 6] = [2, 26, 26, 1, 1, 2];
+const HOURS: [u64; 7] = [2, 2, 26, 26, 1, 1, 2];
 
 impl Run {
     /// All who are at work fall asleep now, but for a few.
@@ -27,6 +27,10 @@ impl Run {
         self.world.weather.drowsy(self.rng.chance(500));
         self.begin_work()?;
         self.world.weather.drowsy(false);
+        // Then no cursor keeps the floor down for long: the parents leave the stream, and nobody reads the children yet.
+        if self.rng.chance(300) {
+            self.reshard_all();
+        }
         let until = self.step_now + self.rng.below(60);
         for task in &mut self.tasks {
             if self.rng.chance(800) {
@@ -34,6 +38,9 @@ impl Run {
             }
         }
         for hours in HOURS {
+            if self.rng.chance(500) {
+                self.put_orders();
+            }
             self.change_tables(2);
             for source in self.due_changes() {
                 self.deliver(source);
@@ -70,18 +77,31 @@ impl Run {
         for source in due {
             if self.rng.chance(600) {
                 self.deliver(source);
-                let most = if matches!(
-                    self.tasks[self.tasks.len() - 1].what,
-                    What::Batch(Batch { source: Source::Table(..), .. })
-                ) {
-                    8
-                } else {
-                    24
-                };
-                self.poll_some(self.tasks.len() - 1, most)?;
+                self.set_about(self.tasks.len() - 1)?;
             }
         }
         Ok(())
+    }
+
+    /// One that has just begun goes on for a while: a writer at times until it is about to append, which it then does days
+    /// later, perhaps under a number that was taken and given up meanwhile.
+    fn set_about(&mut self, place: usize) -> Result<(), Violation> {
+        let all = self.tasks.len();
+        let writes = matches!(&self.tasks[place].what, What::Batch(Batch { source: Source::Table(..), .. }));
+        if writes && self.rng.chance(600) {
+            self.world.weather.take_sought();
+            for _ in 0..60 {
+                self.poll_times(place, 1)?;
+                if self.tasks.len() != all {
+                    return Ok(());
+                }
+                if self.world.weather.take_sought() {
+                    break;
+                }
+            }
+        }
+        let times = self.rng.below(if writes { 8 } else { 24 });
+        self.poll_times(place, times)
     }
 
     /// First pins land that somebody sent days ago, for a record that has left the stream since.
@@ -115,13 +135,14 @@ impl Run {
         Ok(())
     }
 
-    /// Whether all that a shard ever held is committed.
+    /// Whether all that a shard ever held is committed, or has left the stream.
     fn is_over(&self, key: &ShardKey) -> bool {
-        let last = self.archive.shelves.get(key).and_then(|shelf| shelf.records.last());
-        let cursor = self.history.shards.get(key).map(|known| &known.cursor);
-        last.is_none_or(|last| {
-            cursor.is_some_and(|cursor| cursor.pending.is_none() && cursor.has_committed(&last.sequence))
-        })
+        let shelf = self.archive.shelf(key);
+        let last = shelf.records[shelf.trimmed..].last();
+        match self.history.shards.get(key).map(|known| &known.cursor) {
+            Some(cursor) => cursor.pending.is_none() && last.is_none_or(|last| cursor.has_committed(&last.sequence)),
+            None => last.is_none(),
+        }
     }
 
     /// Everybody but log-keeper goes on for a while, and reads what there is to read.
@@ -132,7 +153,7 @@ impl Run {
             for source in self.due_orders() {
                 self.deliver(source);
             }
-            for _ in 0..80 {
+            for _ in 0..200 {
                 let others = |place: &usize| {
                     let task = &self.tasks[*place];
                     task.frozen <= self.step_now && !matches!(task.what, What::Keep(_))
@@ -142,18 +163,6 @@ impl Run {
                     break;
                 }
                 let place = *self.rng.pick(&others);
-                self.poll(place)?;
-                self.observe()?;
-            }
-        }
-        Ok(())
-    }
-
-    /// One that is at work, alone and for a while.
-    fn poll_some(&mut self, place: usize, most: usize) -> Result<(), Violation> {
-        let all = self.tasks.len();
-        for _ in 0..self.rng.below(most) {
-            if self.tasks.len() == all {
                 self.poll(place)?;
                 self.observe()?;
             }
@@ -182,7 +191,8 @@ impl Run {
             if !sleeping.is_empty() && self.rng.chance(often) {
                 let place = *self.rng.pick(&sleeping);
                 self.tasks[place].frozen = 0;
-                self.poll_some(place, 12)?;
+                let times = self.rng.below(12);
+                self.poll_times(place, times)?;
                 continue;
             }
             let Some(place) = awake.last() else { break };
