@@ -13,7 +13,7 @@ use freshjoin_core::location::Location;
 use freshjoin_core::log::Floor;
 use freshjoin_core::memory::{Call, Fault};
 use freshjoin_core::ports::{Clock, Stream};
-use freshjoin_core::snapshot::{self, FoldSources, SnapshotName, fold};
+use freshjoin_core::snapshot::{self, FoldSources, SnapshotFile, SnapshotName, fold};
 use futures_util::future::{join, poll_immediate};
 use tokio::sync::OnceCell;
 
@@ -179,17 +179,12 @@ async fn the_floor_stands_on_sound_files_that_hold_every_base() {
 
     let world = about_to_rise().await;
     // It came to be at this version, unnoticed by the snapshot file of the same.
-    let header = |version| {
-        format!(
-            r#"{{"freshjoin":"base/1","reference":"U","version":{version},"scan_started":"2026-09-01T00:00:00Z","rows":0}}"#
-        )
-    };
-    world.state.insert("snapshots/_base/U.jsonl", header(target));
+    world.state.insert("snapshots/_base/U.jsonl", base(target));
     world.keeper().run("{}").await.unwrap();
     assert!((before..target).contains(&world.floor().await.version));
 
     let world = about_to_rise().await;
-    world.state.insert("snapshots/_base/U.jsonl", header(target + 1));
+    world.state.insert("snapshots/_base/U.jsonl", base(target + 1));
     world.keeper().run("{}").await.unwrap();
     assert_eq!(world.floor().await.version, target);
 
@@ -238,18 +233,27 @@ async fn no_fault_at_any_call_loses_anything_and_the_next_run_comes_to_the_same_
     }
 }
 
-/// Does something right before a keeper's first write of the floor, its announcement.
-async fn before_the_announcement(world: &World, act: impl FnOnce(&World) + Send + 'static, shared: &Arc<World>) {
-    let act = Mutex::new(Some(act));
-    let shared = Arc::clone(shared);
+/// Does something right before one of a keeper's writes of the floor: the first is its announcement.
+async fn before_write(nth: u32, world: &Arc<World>, act: impl FnOnce(&World) + Send + 'static) {
+    let (act, shared) = (Mutex::new((Some(act), nth)), Arc::clone(world));
     let faults = move |call: &Call<'_>| {
-        let announces = call.operation == "PUT" && call.key.ends_with("floor.json");
-        if let Some(act) = act.lock().unwrap().take_if(|_| announces) {
-            act(&shared);
+        if call.operation == "PUT" && call.key.ends_with("floor.json") {
+            let (act, left) = &mut *act.lock().unwrap();
+            *left = left.saturating_sub(1);
+            if let Some(act) = act.take_if(|_| *left == 0) {
+                act(&shared);
+            }
         }
         Fault::None
     };
     world.keeper_with(Arc::new(faults)).run("{}").await.unwrap();
+}
+
+/// An empty base of another table.
+fn base(version: Version) -> String {
+    format!(
+        r#"{{"freshjoin":"base/1","reference":"U","version":{version},"scan_started":"2026-09-01T00:00:00Z","rows":0}}"#
+    )
 }
 
 #[tokio::test]
@@ -260,18 +264,40 @@ async fn what_lands_between_the_first_look_and_the_announcement_is_seen_by_the_s
     let description = world.stream.describe().await.unwrap();
     let pin = Cursor::new(&description, target - 1, Location::new("s3://o")).encode().unwrap();
     let key = cursor_key("p", "orders", "shardId-000000000001");
-    before_the_announcement(&world, move |world| world.state.insert(&key, pin), &world).await;
+    before_write(1, &world, move |world| world.state.insert(&key, pin)).await;
     let floor = world.floor().await;
     assert!((before..target).contains(&floor.version), "{floor:?}");
     assert_eq!(floor.rising, floor.version, "nothing stays announced");
     world.check("a pin").await;
 
     let world = Arc::new(about_to_rise().await);
-    let base = format!(
-        r#"{{"freshjoin":"base/1","reference":"U","version":{target},"scan_started":"2026-09-01T00:00:00Z","rows":0}}"#
-    );
-    before_the_announcement(&world, move |world| world.state.insert("snapshots/_base/U.jsonl", base), &world).await;
+    before_write(1, &world, move |world| world.state.insert("snapshots/_base/U.jsonl", base(target))).await;
     assert!((before..target).contains(&world.floor().await.version), "a base");
+}
+
+#[tokio::test]
+async fn a_base_that_lands_at_the_very_floor_after_the_second_look_is_a_beginning() {
+    let target = risen_to().await;
+    let world = Arc::new(about_to_rise().await);
+    before_write(2, &world, move |world| world.state.insert("snapshots/_base/U.jsonl", base(target))).await;
+    assert_eq!(world.floor().await.version, target);
+    let holds = |name: SnapshotName| {
+        let bytes = world.state.objects()[&name.key()].clone();
+        SnapshotFile::decode(name, bytes).unwrap().base_of("U").map(|base| base.version)
+    };
+    assert_eq!(holds(SnapshotName::of(target)), None);
+    // Every fold from there on holds it; and the floor rises to such a one only.
+    let head = world.log().head(target).await.unwrap();
+    let folded = {
+        let log = world.log();
+        fold(FoldSources { state: &world.state, log: &log, limit: 1 << 20 }, head).await.unwrap()
+    };
+    assert_eq!(folded.base_of("U").map(|base| base.version), Some(target));
+    world.hours(70).await;
+    let floor = world.floor().await.version;
+    assert!(floor > target);
+    assert_eq!(holds(SnapshotName::of(floor)), Some(target));
+    world.check("days on").await;
 }
 
 #[tokio::test]
